@@ -1,0 +1,1 @@
+"""Nothing: spark-submit needs a program while it resolves jars."""

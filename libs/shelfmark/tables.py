@@ -1,0 +1,423 @@
+"""Every table of the lake: its name, grain, keys, columns with comments, partitions and owner.
+
+This is the one source of the contracts: jobs write through it, Delta column comments, `shelfmark tables` and
+docs/tables.md are made from it. Adding a nullable column is automatic; any other change needs a new `version`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column: `type` is a Spark DDL type, `comment` is what an analyst reads."""
+
+    name: str
+    type: str
+    comment: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table contract.
+
+    `writers`: None for a table with one owner; otherwise each job in it writes a Delta table of its own below the
+    table's path, and readers see their union.
+    """
+
+    name: str
+    grain: str
+    fields: tuple[Field, ...]
+    keys: tuple[str, ...]
+    owner: str
+    partitions: tuple[str, ...] = ()
+    writers: tuple[str, ...] | None = None
+    version: int = 1
+
+    @property
+    def path(self) -> str:
+        """Path below the lake's root: `silver.products` -> `silver/products`."""
+        return self.name.replace(".", "/")
+
+    @property
+    def columns(self) -> list[str]:
+        return [field.name for field in self.fields]
+
+    @property
+    def ddl(self) -> str:
+        """Spark DDL of the columns, for `createDataFrame` and `StructType.fromDDL`."""
+        return ", ".join(f"`{field.name}` {field.type}" for field in self.fields)
+
+
+JOBS = ("ingest", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
+"""The scheduled jobs in the order a pipeline runs them."""
+
+_PRODUCT_ID = Field("product_id", "string", "hash of (source, source_key): the same product keeps it for ever", False)
+_REGION = Field("region", "string", "market the offer is for, upper case, e.g. IN, US, MY", False)
+_RUN_ID = Field("run_id", "string", "run that wrote the row", False)
+_RUN_DATE = Field("run_date", "date", "day of the run, taken from run_id", False)
+_VERSION = Field("taxonomy_version", "string", "version of the taxonomy the category belongs to", False)
+
+_PRODUCT = (
+    Field("title", "string", "title, cleaned: mojibake repaired, entities decoded, NFKC, single spaces"),
+    Field("description", "string", "description, cleaned as the title; null where the feed has none"),
+    Field("brand", "string", "brand in its most usual spelling"),
+    Field("gtin", "string", "14-digit GTIN with a valid check digit (GTIN-8, UPC, EAN, ISBN padded); else null"),
+    Field("model_number", "string", "manufacturer's model or part number, upper case without spaces"),
+    Field("price", "decimal(18,2)", "price in `currency`; of a range, its low end"),
+    Field("price_high", "decimal(18,2)", "high end where the feed gives a price range; else null"),
+    Field("currency", "string", "ISO 4217 code of the price"),
+    Field(
+        "attributes",
+        "array<struct<name:string,value:string,unit:string>>",
+        "attributes sorted by name; quantities in base units (g, ml, mm, W, ...), value then a plain decimal",
+    ),
+    Field("category_paths", "array<string>", "category paths as the source gives them, levels joined by ' > ', sorted"),
+    Field("language", "string", "ISO 639-1 code of the title's language, stated by the source or detected"),
+    Field("item_group", "string", "the vendor's own group of variants (size, colour); null where it has none"),
+    Field("image", "string", "path or address of the main picture as the vendor gives it"),
+    Field("image_id", "string", "silver.images key of the picture; null until pictures are taken in"),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table(
+            "bronze.files",
+            "a feed file taken in",
+            (
+                Field("source", "string", "name of the source: conf/sources/<source>.yml", False),
+                Field("file", "string", "path of the file as read", False),
+                Field("file_hash", "string", "sha256 of the file's bytes", False),
+                Field("mapping_hash", "string", "sha256 of the source's mapping; with file_hash the idempotence key"),
+                Field("bytes", "bigint", "size of the file in bytes"),
+                Field("sequence", "bigint", "order of intake: a later file's records are newer where no time is given"),
+                Field("records_counted", "bigint", "records counted independently of the parser (lines, elements)"),
+                Field("records_read", "bigint", "records the parser gave, broken ones included"),
+                Field("new", "bigint", "records that made a product not known before"),
+                Field("changed", "bigint", "records that changed a known product"),
+                Field("unchanged", "bigint", "records equal to the known product"),
+                Field("rejected", "bigint", "records refused, see silver.rejected"),
+                Field("superseded", "bigint", "records replaced by a newer or merged record of the same key"),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("file_hash", "mapping_hash"),
+            "ingest",
+            ("source",),
+        ),
+        Table(
+            "bronze.raw_products",
+            "a record as read; appended, never changed",
+            (
+                Field("source", "string", "name of the source", False),
+                Field("file", "string", "path of the file as read"),
+                Field("file_hash", "string", "sha256 of the file's bytes", False),
+                Field("record_number", "bigint", "position of the record in the file, from 1", False),
+                Field("line", "bigint", "line the record starts on, from 1; null in formats without lines"),
+                Field("payload", "string", "every vendor field as text, a JSON object; the raw text if unreadable"),
+                Field("problem", "string", "why the reader could not believe the record; null when it could"),
+                Field("ingest_date", "date", "day of the run that read it", False),
+                _RUN_ID,
+            ),
+            ("file_hash", "record_number"),
+            "ingest",
+            ("source", "ingest_date"),
+        ),
+        Table(
+            "silver.products",
+            "a product of a source: the current record of a key",
+            (
+                _PRODUCT_ID,
+                Field("source", "string", "name of the source", False),
+                Field("source_key", "string", "the source's own key, or a content hash where it has none", False),
+                _REGION,
+                *_PRODUCT,
+                Field("problems", "string", "what normalising could not use, comma separated, e.g. gtin_check_digit"),
+                Field("source_updated_at", "timestamp", "the record's own time stamp where the feed has one"),
+                Field("content_hash", "string", "hash of the business columns: equal means unchanged", False),
+                Field("file_hash", "string", "file of the current record, see bronze.files"),
+                Field("record_number", "bigint", "its position in that file"),
+                Field("run_id", "string", "run that last changed the row"),
+            ),
+            ("product_id",),
+            "ingest",
+            ("region",),
+        ),
+        Table(
+            "silver.presence",
+            "when a product was seen in its feed",
+            (
+                _PRODUCT_ID,
+                Field("source", "string", "name of the source", False),
+                _REGION,
+                Field("first_run", "string", "first run that saw the product", False),
+                Field("last_run", "string", "last run that saw it", False),
+                Field("first_seen", "date", "day of first_run", False),
+                Field("last_seen", "date", "day of last_run", False),
+            ),
+            ("product_id",),
+            "ingest",
+            ("region",),
+        ),
+        Table(
+            "silver.rejected",
+            "a row that broke a rule",
+            (
+                Field("table", "string", "table the row was meant for", False),
+                Field("rule", "string", "name of the rule it broke first", False),
+                Field("action", "string", "what was done with it: reject", False),
+                Field("reason", "string", "the rule as a sentence, with the value that broke it"),
+                Field("source", "string", "name of the source"),
+                Field("file", "string", "feed file, where the row comes from one"),
+                Field("file_hash", "string", "its sha256"),
+                Field("record_number", "bigint", "position of the record in the file"),
+                Field("line", "bigint", "line the record starts on"),
+                Field("key", "string", "key of the row, where it has one"),
+                Field("payload", "string", "the row as JSON, or the raw text where it could not be parsed"),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("table", "file_hash", "record_number", "run_id"),
+            "every job that writes a checked table",
+            ("run_date",),
+            JOBS,
+        ),
+        Table(
+            "silver.check_results",
+            "an expectation evaluated",
+            (
+                Field("table", "string", "table that was checked", False),
+                Field("suite", "string", "suite file: expectations/<suite>.json", False),
+                Field("expectation", "string", "Great Expectations type, e.g. expect_column_values_to_not_be_null"),
+                Field("column", "string", "column it speaks of; null for a whole-table expectation"),
+                Field("severity", "string", "critical stops the run; warning and info do not", False),
+                Field("success", "boolean", "whether it held", False),
+                Field("observed", "string", "observed value or the share of rows that broke it, as JSON"),
+                Field("sentence", "string", "the expectation in words"),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("table", "suite", "expectation", "column", "run_id"),
+            "every job that writes a checked table",
+            ("run_date",),
+            JOBS,
+        ),
+        Table(
+            "silver.taxonomy",
+            "a category of a taxonomy version",
+            (
+                _VERSION,
+                Field("category_id", "string", "id of the category; derived: hash of (source, path)", False),
+                Field("path", "string", "levels joined by ' > ', root first", False),
+                Field("name", "string", "last level of the path", False),
+                Field("parent_id", "string", "category above; null for a root"),
+                Field("depth", "int", "1 for a root", False),
+                Field("names", "array<struct<locale:string,name:string>>", "name by locale, sorted by locale"),
+            ),
+            ("taxonomy_version", "category_id"),
+            "taxonomy",
+            ("taxonomy_version",),
+        ),
+        Table(
+            "silver.category_map",
+            "a category path of a source, and the category it means",
+            (
+                Field("source", "string", "name of the source", False),
+                Field("source_path", "string", "path as in silver.products.category_paths", False),
+                _VERSION,
+                Field("category_id", "string", "category it means; null when unmapped"),
+                Field("origin", "string", "derived, file (conf/taxonomy/<source>.csv) or unmapped", False),
+                Field("products", "bigint", "products that carry the path", False),
+            ),
+            ("source", "source_path", "taxonomy_version"),
+            "taxonomy",
+        ),
+        Table(
+            "silver.labels",
+            "a product said to be in a category, by whom",
+            (
+                _PRODUCT_ID,
+                Field("category_id", "string", "category the product is said to be in", False),
+                _VERSION,
+                Field("origin", "string", "who says so: source, rule, person or model", False),
+                Field("who", "string", "the source's name, the rule, the person or the model version"),
+                Field("primary", "boolean", "the one category of the product to train on", False),
+                Field("weight", "double", "trust in the label, 0 to 1", False),
+                Field("inclusion_probability", "double", "chance that the row was picked for labelling; 1 for feeds"),
+                Field("labelled_at", "timestamp", "when it was said"),
+                Field("run_id", "string", "run that added the label", False),
+            ),
+            ("product_id", "category_id"),
+            "labels",
+            ("origin",),
+            ("labels",),
+        ),
+        Table(
+            "silver.leak_groups",
+            "a product and everything that would leak across a split",
+            (
+                _PRODUCT_ID,
+                Field("leak_group", "string", "smallest product_id of the group", False),
+                Field("bucket", "int", "hash of leak_group, 0 to 15: partition", False),
+            ),
+            ("product_id",),
+            "dedupe",
+            ("bucket",),
+        ),
+        Table(
+            "silver.duplicates",
+            "a product and the group of records that are the same product",
+            (
+                _PRODUCT_ID,
+                _REGION,
+                Field("group_id", "string", "group: the product_id of its survivor", False),
+                Field("survivor", "boolean", "the record the group is known by", False),
+                Field("relation", "string", "single (alone), same (one product, several records)", False),
+                Field("similarity", "double", "exact Jaccard similarity of the titles to the survivor's, 0 to 1"),
+                Field("matched_by", "string", "evidence: gtin, title; null for a single"),
+                Field("group_size", "int", "records in the group", False),
+            ),
+            ("product_id",),
+            "dedupe",
+            ("region",),
+        ),
+        Table(
+            "silver.catalogue",
+            "a golden record: one product in one region",
+            (
+                Field("group_id", "string", "duplicate group, see silver.duplicates", False),
+                _REGION,
+                Field("product_id", "string", "the region's survivor of the group", False),
+                Field("source", "string", "source of the survivor"),
+                Field("sources", "array<string>", "all sources of the group's records in the region, sorted"),
+                Field("members", "int", "records of the group in the region", False),
+                *_PRODUCT,
+                Field("content_hash", "string", "hash of the business columns"),
+            ),
+            ("group_id", "region"),
+            "dedupe",
+            ("region",),
+        ),
+        Table(
+            "silver.splits",
+            "a product and the side of the split it is on, for ever",
+            (
+                _PRODUCT_ID,
+                Field("leak_group", "string", "group that must stay on one side", False),
+                Field("side", "string", "train, tune, calibrate or test", False),
+                Field("moved_from", "string", "earlier side, when a merged group moved to test"),
+                Field("bucket", "int", "hash of leak_group, 0 to 15: partition", False),
+                Field("run_id", "string", "run that put it there", False),
+            ),
+            ("product_id",),
+            "labels",
+            ("bucket",),
+        ),
+        Table(
+            "gold.models",
+            "a trained model",
+            (
+                Field("model", "string", "name of the model line, e.g. text", False),
+                Field("model_version", "string", "version: the run that trained it", False),
+                Field("path", "string", "folder of its files below the lake's root", False),
+                Field("checksum", "string", "sha256 over its files", False),
+                _VERSION,
+                Field("lake_commit", "string", "commit of the tables it was trained on"),
+                Field("categories", "int", "categories it can predict"),
+                Field("training_rows", "bigint", "rows it was trained on"),
+                Field("settings", "string", "training settings as JSON"),
+                Field("metrics", "string", "metrics on the tune side as JSON"),
+                Field("champion", "boolean", "whether predictions are made with it", False),
+                Field("champion_since", "timestamp", "when it became the champion"),
+                _RUN_ID,
+            ),
+            ("model", "model_version"),
+            "train_text",
+        ),
+        Table(
+            "gold.predictions",
+            "a predicted category of a golden record",
+            (
+                Field("product_id", "string", "the region's survivor, see silver.catalogue", False),
+                Field("group_id", "string", "duplicate group of the golden record"),
+                _REGION,
+                _RUN_DATE,
+                Field("model", "string", "name of the model line", False),
+                Field("model_version", "string", "version that predicted", False),
+                _VERSION,
+                Field("category_id", "string", "category decided on: the leaf, its ancestor after roll_up", False),
+                Field("category_path", "string", "its path"),
+                Field("confidence", "double", "calibrated probability that category_id is right, 0 to 1", False),
+                Field(
+                    "top_k",
+                    "array<struct<category_id:string,confidence:double>>",
+                    "best leaf categories, most likely first",
+                ),
+                Field("decision", "string", "accept, roll_up or review", False),
+                Field("reason", "string", "why this decision"),
+                Field("lake_commit", "string", "commit of the catalogue that was predicted"),
+                _RUN_ID,
+            ),
+            ("product_id", "region", "model", "run_date"),
+            "predict",
+            ("region", "run_date", "model"),
+        ),
+        Table(
+            "gold.metrics",
+            "a measured figure",
+            (
+                Field("model", "string", "name of the model line", False),
+                Field("model_version", "string", "version that was measured", False),
+                Field("region", "string", "region, or * for all", False),
+                Field("level", "string", "leaf; later also levels of the taxonomy", False),
+                Field("category_id", "string", "category, or * for all", False),
+                Field("category_path", "string", "its path; null for *"),
+                Field("metric", "string", "accuracy, accuracy_any, macro_f1, weighted_f1, precision, recall, f1, ..."),
+                Field("value", "double", "the figure; null below minimum support"),
+                Field("support", "bigint", "test rows behind the figure", False),
+                Field("low", "double", "lower end of the 95 % interval, where there is one"),
+                Field("high", "double", "upper end of the 95 % interval, where there is one"),
+                Field("side", "string", "side of the split measured on", False),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("model", "region", "level", "category_id", "metric", "run_id"),
+            "evaluate",
+            ("run_date",),
+        ),
+        Table(
+            "gold.runs",
+            "a run of a job",
+            (
+                Field("job", "string", "job", False),
+                _RUN_ID,
+                Field("attempt", "int", "attempt, from 1", False),
+                Field("status", "string", "done, refused (a check failed), failed, skipped (nothing to do)", False),
+                Field("reason", "string", "why it was refused or failed"),
+                Field("input_commit", "string", "commit of the lake it read"),
+                Field("config_hash", "string", "sha256 of its settings"),
+                Field("code_version", "string", "version of shelfmark that ran"),
+                Field("rows", "string", "rows written per table, as JSON"),
+                Field("notes", "string", "counts the job reported, as JSON"),
+                Field("seconds", "double", "wall time"),
+                Field("started_at", "timestamp", "when it started"),
+                _RUN_DATE,
+            ),
+            ("job", "run_id", "attempt"),
+            "every job",
+            ("run_date",),
+            JOBS,
+        ),
+    )
+}
+
+
+def table(name: str) -> Table:
+    """The contract of `name`; a `KeyError` with the known names when there is none."""
+    try:
+        return TABLES[name]
+    except KeyError:
+        raise KeyError(f"no table {name!r}; there are: {', '.join(sorted(TABLES))}") from None

