@@ -74,12 +74,12 @@ tr.bad > td { background: var(--bad-soft); } tr.warn > td { background: var(--wa
 .bar.good > i { background: var(--good); } .bar.warn > i { background: var(--warn); } .bar.bad > i { background: var(--bad); }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
-figure { margin: 1rem 0; } figure img, figure svg { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; } figure img, figure svg { max-width: 100%; height: auto; background: #fff; }
 figcaption { color: var(--soft); font-size: .88rem; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font-size: .86rem; }
 @media print { body { background: #fff; } .card, .scroll { break-inside: avoid; } details > * { display: block; } }
-"""
+"""  # noqa: E501
 """The style sheet: light typography on paper, a dark set of colours where the reader's system asks for it."""
 
 
