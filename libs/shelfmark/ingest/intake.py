@@ -1,0 +1,262 @@
+"""The verbs of the ingest job: which files are new, bronze, normalised records, changes, books.
+
+Every input record ends in exactly one of: new, changed, unchanged (silver.products), rejected (silver.rejected) or
+superseded (a newer or merged record of the same key). The count they must add up to comes from `counting`, which
+shares no code with the readers that fill bronze.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pyspark import StorageLevel
+from pyspark.sql import functions as F
+
+from shelfmark.errors import DataRefused
+from shelfmark.ingest import bronze, mapping, readers, silver
+from shelfmark.quality import rules
+from shelfmark.tables import table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from shelfmark.ingest.mapping import Source
+    from shelfmark.run import Run
+
+
+@dataclass(frozen=True)
+class FeedFile:
+    """A file of a source. `known`: its records are in bronze already and are only mapped again."""
+
+    path: str
+    file_hash: str
+    bytes: int
+    sequence: int
+    known: bool
+    counted: int | None = None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A source and its files to take in. `remapped`: its mapping changed, so all of bronze is mapped again."""
+
+    source: Source
+    files: tuple[FeedFile, ...]
+    remapped: bool
+
+    @property
+    def hashes(self) -> list[str]:
+        return [file.file_hash for file in self.files]
+
+
+def feeds(run: Run) -> list[Feed]:
+    """Sources that have something to take in; a source whose files cannot be read is stopped, the others go on."""
+    sources = mapping.load_all(run.settings.sources, run.settings.source_dirs)
+    # One row a file ever taken in: thousands at the most.
+    register = run.read("bronze.files").select("source", "file", "file_hash", "mapping_hash", "bytes", "sequence")
+    register = register.where(F.col("source").isin([s.name for s in sources])).collect()
+    found = []
+    for source in sources:
+        try:
+            feed = _feed(run, source, [row for row in register if row.source == source.name])
+        except (readers.FileProblem, mapping.FeedProblem) as problem:
+            run.stop_source(source.name, str(problem))
+            continue
+        if feed.files:
+            found.append(feed)
+            run.log.info("source %s: %d files to take in", source.name, len(feed.files))
+        else:
+            run.log.info("source %s: nothing new, every file was taken in with this mapping before", source.name)
+    return found
+
+
+def _feed(run: Run, source: Source, register: list) -> Feed:
+    known = {row.file_hash: row for row in register}
+    done = {row.file_hash for row in register if row.mapping_hash == source.hash}
+    remapped = bool(known) and not done
+    fresh: dict[str, FeedFile] = {}
+    sequence = max((row.sequence for row in register), default=0)
+    for path in bronze.files(source.files, run.settings.data):
+        file_hash, size = bronze.fingerprint(path)
+        if file_hash in known or file_hash in fresh:
+            continue
+        mapping.check_header(source, path, readers.header(path, source.format))
+        sequence += 1
+        fresh[file_hash] = FeedFile(path, file_hash, size, sequence, known=False)
+    counts = bronze.count_all(run.spark, [file.path for file in fresh.values()], source.format) if fresh else {}
+    files = [replace(file, counted=counts[file.path]) for file in fresh.values()]
+    if remapped:
+        again = {row.file_hash: row for row in register}.values()
+        files = [FeedFile(r.file, r.file_hash, r.bytes, r.sequence, known=True) for r in again] + files
+    for file in files:
+        if file.counted == 0:
+            run.log.warning("source %s: %s holds no records", source.name, file.path)
+    return Feed(source, tuple(sorted(files, key=lambda file: file.sequence)), remapped)
+
+
+def to_bronze(run: Run, feeds: list[Feed]) -> None:
+    """Append every record of the new files to bronze.raw_products as read."""
+    frames = [
+        bronze.raw_products(
+            run.spark,
+            [(file.path, file.file_hash) for file in feed.files if not file.known],
+            feed.source.format,
+            feed.source.name,
+            split_bytes=run.settings.ingest.split_mib << 20,
+        )
+        for feed in feeds
+        if any(not file.known for file in feed.files)
+    ]
+    if frames:
+        rows = _union(frames).withColumn("ingest_date", F.lit(run.run_date)).withColumn("run_id", F.lit(run.run_id))
+        run.write("bronze.raw_products", rows, append=True)
+
+
+def normalised(run: Run, feeds: list[Feed]) -> DataFrame:
+    """One row a record: silver.products columns, where it came from, and `rule`, `reason` where it is refused."""
+    frames = []
+    for feed in feeds:
+        order = run.spark.createDataFrame([(f.file_hash, f.sequence) for f in feed.files], "file_hash string, sequence long")
+        raw = run.read("bronze.raw_products").where(F.col("source") == feed.source.name)
+        frames.append(silver.candidates(raw.join(F.broadcast(order), "file_hash"), feed.source))
+    flagged = rules.flag(_union(frames), "silver.products")
+    records = flagged.withColumn("rule", F.coalesce("reject_rule", "broken.rule")).withColumn(
+        "reason", F.coalesce("reject_reason", F.concat_ws(": ", "broken.sentence", "broken.value"))
+    )
+    return records.drop("broken", "reject_rule", "reject_reason").persist(StorageLevel.DISK_ONLY)
+
+
+def refuse(run: Run, feeds: list[Feed], records: DataFrame) -> tuple[list[Feed], dict[str, tuple[int, int]]]:
+    """Move refused records to silver.rejected; stop the sources of which nothing is left.
+
+    Returns the feeds that go on, and for each file hash (records, refused). Raises `DataRefused` when no feed goes on.
+    """
+    counted = records.groupBy("source", "file_hash").agg(F.count("*").alias("n"), F.count("rule").alias("refused")).collect()
+    raw = run.read("bronze.raw_products").select("source", "file_hash", "record_number", "payload")
+    broken = records.where("rule IS NOT NULL").drop("payload").alias("r")
+    run.reject(
+        broken.join(raw.alias("raw"), ["source", "file_hash", "record_number"]).select(
+            F.lit("silver.products").alias("table"),
+            "rule",
+            "reason",
+            "source",
+            "file",
+            "file_hash",
+            "record_number",
+            "line",
+            F.col("source_key").alias("key"),
+            "payload",
+        )
+    )
+    going = []
+    for feed in feeds:
+        mine = [row for row in counted if row.source == feed.source.name]
+        total, refused = sum(row.n for row in mine), sum(row.refused for row in mine)
+        if total and refused == total:
+            run.stop_source(feed.source.name, f"all {total} records were refused, see silver.rejected of this run")
+        else:
+            going.append(feed)
+    if not going:
+        raise DataRefused("; ".join(f"{name}: {reason}" for name, reason in run.stopped.items()))
+    stopped = [feed.source.name for feed in feeds if feed not in going]
+    if stopped:
+        from delta.tables import DeltaTable
+
+        table_ = DeltaTable.forPath(run.spark, run.write_path("bronze.raw_products"))
+        table_.delete(F.col("source").isin(stopped) & (F.col("run_id") == run.run_id))
+    return going, {row.file_hash: (row.n, row.refused) for row in counted}
+
+
+def changes(run: Run, feeds: list[Feed], records: DataFrame) -> DataFrame:
+    """The current record of every key in the feeds, with `status`: new, changed, unchanged or superseded.
+
+    `records` counts the input records folded into the row. A record older by its own time stamp than the known
+    product is superseded.
+    """
+    names = [feed.source.name for feed in feeds]
+    current = silver.current(records.where("rule IS NULL").where(F.col("source").isin(names)))
+    columns = [c for c in table("silver.products").columns if c not in ("content_hash", "run_id")]
+    current = current.select(*columns, "records").withColumn("content_hash", silver.content_hash())
+    if not run.has("silver.products"):
+        return current.withColumn("status", F.lit("new")).persist(StorageLevel.DISK_ONLY)
+    known = run.read("silver.products").where(F.col("source").isin(names))
+    known = known.select("product_id", F.col("content_hash").alias("known_hash"), F.col("source_updated_at").alias("known_at"))
+    remapped = F.col("source").isin([feed.source.name for feed in feeds if feed.remapped])
+    status = (
+        F.when(F.col("known_hash").isNull(), "new")
+        .when(~remapped & (F.col("source_updated_at") < F.col("known_at")), "superseded")
+        .when(F.col("known_hash") == F.col("content_hash"), "unchanged")
+        .otherwise("changed")
+    )
+    joined = current.join(known, "product_id", "left").withColumn("status", status)
+    return joined.drop("known_hash", "known_at").persist(StorageLevel.DISK_ONLY)
+
+
+def to_silver(run: Run, feeds: list[Feed], changed: DataFrame) -> None:
+    """Write new and changed products, and who was seen today. A remapped source loses the keys it no longer has."""
+    remapped = [feed.source.name for feed in feeds if feed.remapped]
+    fresh = changed.where(F.col("status").isin("new", "changed"))
+    products = fresh.drop("status", "records").withColumn("run_id", F.lit(run.run_id))
+    seen = changed.where("status != 'superseded'").select("product_id", "source", "region")
+    seen = seen.withColumn("first_run", F.lit(run.run_id)).withColumn("first_seen", F.lit(run.run_date))
+    seen = seen.withColumn("last_run", F.lit(run.run_id)).withColumn("last_seen", F.lit(run.run_date))
+    if not run.has("silver.products"):
+        run.write("silver.products", products)
+        run.write("silver.presence", seen)
+        return
+    if remapped or fresh.limit(1).count():
+        # On a remap the unchanged rows take part too: what is not among them is gone from the source.
+        rows = changed.drop("status", "records").withColumn("run_id", F.lit(run.run_id)) if remapped else products
+        run.merge("silver.products", rows, gone=_of_sources(remapped), unless="t.content_hash = s.content_hash")
+    run.merge("silver.presence", seen, gone=_of_sources(remapped), only=["region", "last_run", "last_seen"])
+
+
+def balance(run: Run, feeds: list[Feed], read: dict[str, tuple[int, int]], changed: DataFrame) -> None:
+    """Write the books of every file to bronze.files. Raises `DataRefused` when they do not balance."""
+    status = {}
+    for row in changed.groupBy("file_hash", "status").count().collect():
+        status[row.file_hash, row.status] = row["count"]
+    folded = changed.agg(F.sum("records")).head()[0] or 0
+    rows, totals = [], dict.fromkeys(("read", "new", "changed", "unchanged", "rejected", "superseded"), 0)
+    by_source: dict[str, dict[str, int]] = {}
+    for feed in feeds:
+        mine = by_source.setdefault(feed.source.name, dict.fromkeys(totals, 0))
+        for file in feed.files:
+            records, refused = read.get(file.file_hash, (0, 0))
+            counted = records if file.counted is None else file.counted
+            new, changed_, unchanged = (status.get((file.file_hash, s), 0) for s in ("new", "changed", "unchanged"))
+            superseded = records - refused - new - changed_ - unchanged
+            if counted != new + changed_ + unchanged + refused + superseded:
+                raise DataRefused(
+                    f"the books do not balance: {file.path} holds {counted} records by count, but {records} were read "
+                    f"({new} new, {changed_} changed, {unchanged} unchanged, {refused} rejected, {superseded} superseded); "
+                    "the reader lost or made up records: check the format options of the source"
+                )
+            books = (counted, new, changed_, unchanged, refused, superseded)
+            for key, value in zip(totals, books):
+                totals[key] += value
+                mine[key] += value
+            rows.append(
+                (feed.source.name, file.path, file.file_hash, feed.source.hash, file.bytes, file.sequence)
+                + (counted, records, *books[1:], run.run_id, run.run_date)
+            )
+    if folded != totals["read"] - totals["rejected"]:
+        raise DataRefused(
+            f"the books do not balance: {totals['read'] - totals['rejected']} accepted records, but {folded} are "
+            "folded into products: records were lost while keys were merged"
+        )
+    run.write("bronze.files", run.spark.createDataFrame(rows, table("bronze.files").ddl).coalesce(1), append=True)
+    run.note(**totals, sources=by_source)
+
+
+def _of_sources(names: list[str]) -> str | None:
+    quoted = ", ".join(f"'{name}'" for name in names)
+    return f"t.source IN ({quoted})" if names else None
+
+
+def _union(frames: list[DataFrame]) -> DataFrame:
+    whole = frames[0]
+    for frame in frames[1:]:
+        whole = whole.unionByName(frame)
+    return whole

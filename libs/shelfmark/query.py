@@ -1,0 +1,73 @@
+"""Any table by its name, as of the newest release, a commit or main: for analysts and for the reports."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shelfmark import config, session
+from shelfmark.errors import UsageError
+from shelfmark.lake import Lake, NotFound, open_lake
+from shelfmark.tables import TABLES, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame, SparkSession
+
+NAME = re.compile(r"\b(bronze|silver|gold)\s*\.\s*(\w+)\b", re.IGNORECASE)
+
+
+def open_reader(home: str | Path, at: str | None = None) -> tuple[Lake, str]:
+    """The lake below `home` and the commit to read: the newest release, or what `at` names.
+
+    Raises `NotFound` when there is no lake or no release yet.
+    """
+    if not (Path(home) / "lake" / "refs" / "main").exists():
+        raise NotFound(f"no lake in {Path(home).resolve()}: run `shelfmark pipeline` first, or name another --home")
+    lake = open_lake(config.load(home=str(home)))
+    if at is None and lake.release() is None:
+        raise NotFound("no release yet: a release is made when a pipeline ends well; read --at main meanwhile")
+    return lake, lake.resolve(at or "release").id
+
+
+def read(spark: SparkSession, lake: Lake, commit: str, name: str) -> DataFrame:
+    """A table at a commit; an empty frame with its columns where it is not there yet."""
+    contract = table(name)
+    folders = [contract.path] if contract.writers is None else [f"{contract.path}/{w}" for w in contract.writers]
+    paths = [path for folder in folders if (path := lake.read_path(commit, folder))]
+    if not paths:
+        return spark.createDataFrame([], contract.ddl)
+    whole = spark.read.format("delta").load(paths[0])
+    for path in paths[1:]:
+        whole = whole.unionByName(spark.read.format("delta").load(path), allowMissingColumns=True)
+    return whole
+
+
+def query(spark: SparkSession, lake: Lake, commit: str, text: str) -> DataFrame:
+    """The result of a SQL `select` over tables by their contract names, e.g. `silver.products`.
+
+    Raises `UsageError` for an unknown table and for SQL that Spark does not take.
+    """
+    from pyspark.errors import AnalysisException, ParseException
+
+    for zone, short in dict.fromkeys((z.lower(), n.lower()) for z, n in NAME.findall(text)):
+        if f"{zone}.{short}" not in TABLES:
+            continue  # an alias such as gold.value, or a table that Spark will say it does not know
+        view = f"_{zone}_{short}"
+        read(spark, lake, commit, f"{zone}.{short}").createOrReplaceTempView(view)
+        text = re.sub(rf"\b{zone}\s*\.\s*{short}\b", view, text, flags=re.IGNORECASE)
+    try:
+        return spark.sql(text)
+    except (AnalysisException, ParseException) as error:
+        line = str(error).strip().splitlines()[0]
+        for contract in TABLES.values():
+            line = line.replace("_" + contract.name.replace(".", "_"), contract.name)
+        raise UsageError(f"the query was refused: {line}; `shelfmark tables` lists tables and columns") from None
+
+
+def sql(text: str, home: str | Path = ".shelfmark", at: str | None = None, **spark_options: Any) -> pd.DataFrame:
+    """The result of `query` as a pandas frame, for notebooks: keep it small with `limit` or aggregates."""
+    lake, commit = open_reader(home, at)
+    spark = session.start(config.load(home=str(home), **spark_options), "shelfmark-sql")
+    return query(spark, lake, commit, text).toPandas()

@@ -1,0 +1,409 @@
+"""A run of a job: branch, recipe, checks, one publish.
+
+1. A branch is made from main; the recipe reads tables there and writes tables through their contracts.
+2. The suites of all written tables are validated on the branch.
+3. All critical expectations hold: the tables, the evidence and the run record publish as one commit.
+   One fails: the tables stay as they were, the branch stays for inspection, and a journal-only commit publishes the
+   evidence; the run ends with `DataRefused`.
+4. A run id that is published already is not run again; a job whose inputs did not change is skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shelfmark import config
+from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
+from shelfmark.lake import Commit, Lake, open_lake
+from shelfmark.quality import suites
+from shelfmark.tables import Table, table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from shelfmark.config import Settings
+
+JOURNALS = ("silver.rejected", "silver.check_results", "gold.runs")
+RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})[A-Za-z0-9_-]*")
+# Settings that say where a run happens, not what it makes: a change of them is no reason to run a job again.
+WHERE = {"env", "home", "data", "sources", "source_dirs", "spark", "notify", "mlflow_uri", "lake"}
+
+
+def new_run_id() -> str:
+    """A run id of now: UTC time and four random characters, so that two starts in one second differ."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+def run_date(run_id: str) -> date:
+    """The day a run id names; `UsageError` when it does not begin with one."""
+    match = RUN_ID.fullmatch(run_id)
+    try:
+        return date(*map(int, match.groups()))
+    except (AttributeError, ValueError):
+        raise UsageError(f"run id {run_id!r}: begin it with the day, as 20260131-nightly") from None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `status`: done, skipped (inputs unchanged), already (published before)."""
+
+    job: str
+    status: str
+    commit: Commit | None
+    seconds: float
+    notes: dict[str, Any] = field(default_factory=dict)
+    stopped: dict[str, str] = field(default_factory=dict)
+
+
+class Run:
+    """What a recipe works with: tables of one branch, by contract."""
+
+    def __init__(
+        self, job: str, run_id: str, attempt: int, settings: Settings, spark: SparkSession, lake: Lake, suffix: str = ""
+    ):
+        self.job, self.run_id, self.attempt = job, run_id, attempt
+        self.settings, self.spark, self.lake = settings, spark, lake
+        self.run_date = run_date(run_id)
+        self.branch = f"run-{job}-{run_id}-{attempt}{suffix}"
+        self.base = lake.branch(self.branch)
+        self.started = datetime.now(UTC)
+        self.inputs: dict[str, str | None] = {}
+        self.rows: dict[str, int] = {}
+        self.notes: dict[str, Any] = {}
+        self.stopped: dict[str, str] = {}
+        self.written: list[str] = []
+        self.log = logging.LoggerAdapter(logging.getLogger("shelfmark"), {"run_id": run_id, "job": job})
+
+    # -- tables -------------------------------------------------------------------------------------------------
+
+    def has(self, name: str) -> bool:
+        """Whether the table exists at this branch."""
+        return bool(self._paths(name))
+
+    def read(self, name: str) -> DataFrame:
+        """A table at this branch: own writes are seen; an empty frame with its columns where there is none yet."""
+        contract = table(name)
+        paths = self._paths(name)
+        if not paths:
+            return self.spark.createDataFrame([], contract.ddl)
+        frames = [self.spark.read.format("delta").load(path) for path in paths]
+        whole = frames[0]
+        for other in frames[1:]:
+            whole = whole.unionByName(other, allowMissingColumns=True)
+        return whole
+
+    def write(self, name: str, df: DataFrame, replace: str | None = None, append: bool = False) -> None:
+        """Write a table through its contract.
+
+        The default overwrites it; `append` adds rows; `replace` is a SQL condition: exactly the rows that meet it
+        are replaced by `df`.
+        """
+        contract = table(name)
+        path = self.write_path(name)
+        exists = (Path(path) / "_delta_log").exists() if "://" not in path else self.has(name)
+        writer = conform(df, contract).write.format("delta").mode("append" if append else "overwrite")
+        if contract.partitions:
+            writer = writer.partitionBy(*contract.partitions)
+        if replace and exists:
+            writer = writer.option("replaceWhere", replace)
+        elif not append:
+            writer = writer.option("overwriteSchema", "true")
+        else:
+            writer = writer.option("mergeSchema", "true")
+        writer.save(path)
+        self.rows[name] = self.rows.get(name, 0) + _rows_written(self.spark, path)
+        self.log.info("wrote %s rows=%d", name, self.rows[name])
+
+    def merge(
+        self, name: str, df: DataFrame, gone: str | None = None, unless: str | None = None, only: list[str] | None = None
+    ) -> None:
+        """Insert rows with new keys and update rows with known keys (`t` is the table, `s` the new rows).
+
+        `unless`: a condition under which a known row stays as it is; `only`: columns that an update may change;
+        `gone`: a condition on `t`: such rows are deleted when their key is not among the new ones.
+        """
+        from delta.tables import DeltaTable
+
+        contract = table(name)
+        path = self.write_path(name)
+        on = " AND ".join(f"t.{key} = s.{key}" for key in contract.keys)
+        merge = DeltaTable.forPath(self.spark, path).alias("t").merge(conform(df, contract).alias("s"), on)
+        update = {column: f"s.{column}" for column in only or contract.columns}
+        merge = merge.whenMatchedUpdate(f"NOT ({unless})" if unless else None, update).whenNotMatchedInsertAll()
+        if gone:
+            merge = merge.whenNotMatchedBySourceDelete(gone)
+        merge.execute()
+        self.rows[name] = self.rows.get(name, 0) + _rows_written(self.spark, path)
+
+    def write_path(self, name: str) -> str:
+        """Address to write a table on the branch, for verbs that need more than `write`, such as MERGE."""
+        if name not in self.written:
+            self.written.append(name)
+        return self.lake.write_path(self.branch, self.folder(name))
+
+    def folder(self, name: str) -> str:
+        """Folder this job writes a table in."""
+        contract = table(name)
+        return f"{contract.path}/{self.job}" if contract.writers else contract.path
+
+    def model_path(self, model: str, version: str) -> str:
+        """Folder on the branch for the files of a model; published with the tables."""
+        path = self.lake.write_path(self.branch, f"models/{model}/{version}")
+        Path(path).mkdir(parents=True, exist_ok=True)
+        return path
+
+    def scratch(self, name: str) -> str:
+        """Address for intermediate files: reachable by every worker, gone with the branch."""
+        return self.lake.scratch_path(self.branch, name)
+
+    def reject(self, rows: DataFrame) -> None:
+        """Record refused rows: columns of silver.rejected without action, run_id and run_date."""
+        from pyspark.sql import functions as F
+
+        self.write("silver.rejected", self.stamped(rows.withColumn("action", F.lit("reject"))), replace=self._mine())
+
+    def stamped(self, df: DataFrame) -> DataFrame:
+        """`df` with this run's run_id and run_date."""
+        from pyspark.sql import functions as F
+
+        return df.withColumn("run_id", F.lit(self.run_id)).withColumn("run_date", F.lit(self.run_date))
+
+    def stop_source(self, source: str, reason: str) -> None:
+        """One source cannot be taken in: the others go on, and the run ends with exit code 3."""
+        self.stopped[source] = reason
+        self.log.error("source %s stopped: %s", source, reason)
+
+    def note(self, **counts: Any) -> None:
+        """Counts for the run record."""
+        self.notes.update(counts)
+        self.log.info(" ".join(f"{key}={value}" for key, value in counts.items()))
+
+    # -- end of a run -------------------------------------------------------------------------------------------
+
+    def _mine(self) -> str:
+        return f"run_id = '{self.run_id}'"
+
+    def _paths(self, name: str) -> list[str]:
+        contract = table(name)
+        folders = self.lake.folders(self.branch)
+        wanted = [contract.path] if contract.writers is None else [f"{contract.path}/{w}" for w in contract.writers]
+        base = self.lake.folders(self.base.id) if self.base else {}
+        for folder in wanted:
+            if name not in JOURNALS:
+                self.inputs[folder] = base.get(folder)
+        return [self.lake.read_path(self.branch, folder) for folder in wanted if folder in folders]
+
+    def validate(self) -> list[suites.CheckResult]:
+        """Results of the suites of all tables written, on the branch."""
+        results = []
+        for name in self.written:
+            if name not in JOURNALS and suites.exists(name):
+                results += suites.validate(self.read(name), name)
+        return results
+
+    def journal(self, status: str, reason: str | None, results: list[suites.CheckResult]) -> None:
+        """Write check results and the run record on the branch."""
+        if results:
+            rows = [asdict(result) for result in results]
+            self._append_journal("silver.check_results", rows, self._mine())
+        record = {
+            "job": self.job,
+            "attempt": self.attempt,
+            "status": status,
+            "reason": reason,
+            "input_commit": self.base.id if self.base else None,
+            "config_hash": self.settings.hash,
+            "code_version": code_version(),
+            "rows": json.dumps(self.rows, sort_keys=True),
+            "notes": json.dumps({**self.notes, "stopped": self.stopped}, sort_keys=True, default=str),
+            "seconds": round((datetime.now(UTC) - self.started).total_seconds(), 3),
+            "started_at": self.started,
+        }
+        self._append_journal("gold.runs", [record], f"{self._mine()} AND attempt = {self.attempt}")
+
+    def _append_journal(self, name: str, rows: list[dict[str, Any]], replace: str) -> None:
+        contract = table(name)
+        full = [{**row, "run_id": self.run_id, "run_date": self.run_date} for row in rows]
+        tuples = [tuple(row.get(column) for column in contract.columns) for row in full]
+        self.write(name, self.spark.createDataFrame(tuples, contract.ddl).coalesce(1), replace=replace)
+
+    def metadata(self, status: str) -> dict[str, Any]:
+        """What the commit says of this run."""
+        return {
+            "job": self.job,
+            "run_id": self.run_id,
+            "attempt": self.attempt,
+            "status": status,
+            "config_hash": self.settings.hash,
+            "code_version": code_version(),
+            "input_commit": self.base.id if self.base else None,
+            "rows": {name: count for name, count in self.rows.items() if name not in JOURNALS},
+            "notes": self.notes,
+            "stopped": self.stopped,
+        }
+
+
+def conform(df: DataFrame, contract: Table) -> DataFrame:
+    """Columns of the contract, in its order, types and comments; a nullable column `df` lacks becomes null.
+
+    Raises `ValueError` for a column the contract does not know, or one it needs and `df` lacks: a bug of the job.
+    """
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    unknown = set(df.columns) - set(contract.columns)
+    missing = [f.name for f in contract.fields if not f.nullable and f.name not in df.columns]
+    if unknown or missing:
+        raise ValueError(f"{contract.name}: unknown columns {sorted(unknown)}, missing columns {missing}")
+    types = {f.name: f.dataType for f in StructType.fromDDL(contract.ddl).fields}
+    return df.select(
+        *(
+            (F.col(f"`{f.name}`") if f.name in df.columns else F.lit(None))
+            .cast(types[f.name])
+            .alias(f.name, metadata={"comment": f.comment})
+            for f in contract.fields
+        )
+    )
+
+
+def code_version() -> str:
+    """Version of the installed package."""
+    from importlib.metadata import version
+
+    return version("shelfmark")
+
+
+def execute(
+    job: str,
+    recipe: Callable[[Run], None],
+    settings: Settings,
+    spark: SparkSession,
+    run_id: str,
+    force: bool = False,
+    always: bool = False,
+) -> Outcome:
+    """Run a recipe under the protocol of this module.
+
+    `force` runs it although its inputs did not change; `always` is for jobs whose inputs lie outside the lake.
+    Raises `DataRefused` when a critical expectation fails, or after publishing when a source was stopped.
+    """
+    began = time.monotonic()
+    lake = open_lake(settings)
+    history = lake.log()
+    mine = [c for c in history if c.metadata.get("job") == job]
+    for commit in mine:
+        if commit.metadata.get("run_id") == run_id and commit.metadata.get("status") in ("done", "skipped"):
+            return Outcome(job, "already", commit, time.monotonic() - began, commit.metadata.get("notes", {}))
+    tries = [c.metadata.get("attempt", 1) for c in mine if c.metadata.get("run_id") == run_id]
+    branches = lake.branches(f"run-{job}-{run_id}-")
+    tries += [int(name.removesuffix("-journal").rsplit("-", 1)[1]) for name in branches]
+    run = Run(job, run_id, max(tries, default=0) + 1, settings, spark, lake)
+    run.log.info("started attempt=%d base=%s", run.attempt, run.base.id if run.base else "empty")
+    fingerprint = recipe_fingerprint(settings)
+    last = next((c for c in mine if c.metadata.get("status") == "done"), None)
+    if not force and not always and last and _unchanged(lake, last, fingerprint):
+        run.journal("skipped", f"inputs as in {last.metadata['run_id']}", [])
+        commit = lake.publish(run.branch, f"{job}: skipped", run.metadata("skipped"))
+        run.log.info("skipped: inputs as in run %s", last.metadata["run_id"])
+        return Outcome(job, "skipped", commit, time.monotonic() - began, last.metadata.get("notes", {}))
+    try:
+        recipe(run)
+        results = run.validate()
+    except Exception as error:
+        _record_failure(run, error)
+        raise
+    broken = suites.refused(results)
+    if broken or _all_stopped(run):
+        reason = "; ".join(f"{r.table}: {r.sentence} ({r.observed})" for r in broken) or _stopped_text(run)
+        _publish_evidence(run, "refused", reason, results)
+        raise DataRefused(f"{job}: {reason}; the tables stay as they were, branch {run.branch} is kept for inspection")
+    run.journal("done", _stopped_text(run) or None, results)
+    metadata = {**run.metadata("done"), "inputs": run.inputs, "recipe": fingerprint}
+    commit = lake.publish(run.branch, f"{job}: {_rows_text(run)}", metadata)
+    run.log.info("published commit=%s", commit.id)
+    return Outcome(job, "done", commit, time.monotonic() - began, run.notes, run.stopped)
+
+
+def recipe_fingerprint(settings: Settings) -> str:
+    """sha256 of all that decides a job's result beside its input tables: settings, mappings, suites, code version."""
+    digest = hashlib.sha256(code_version().encode())
+    digest.update(json.dumps(settings.model_dump(exclude=WHERE), sort_keys=True, default=str).encode())
+    folders = [config.resource("conf"), config.resource("expectations"), *map(Path, settings.source_dirs)]
+    extra = [Path(p) for p in (settings.taxonomy, getattr(settings, "taxonomy_maps", None)) if p and Path(p).exists()]
+    for root in (*folders, *extra):
+        for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+            if path.is_file():
+                digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _unchanged(lake: Lake, last: Commit, fingerprint: str) -> bool:
+    """Whether a job would read today what it read in `last`, and its own tables are still what it wrote then."""
+    now, then = lake.folders("main"), lake.folders(last.id)
+    inputs = last.metadata.get("inputs", {})
+    own = {table(name).path for name in last.metadata.get("rows", {})}
+    if last.metadata.get("recipe") != fingerprint:
+        return False
+    return all(now.get(f) == (then.get(f) if _within(f, own) else seen) for f, seen in inputs.items()) and all(
+        now.get(f) == then.get(f) for f in then if _within(f, own)
+    )
+
+
+def _within(folder: str, roots: set[str]) -> bool:
+    return any(folder == root or folder.startswith(f"{root}/") for root in roots)
+
+
+def _all_stopped(run: Run) -> bool:
+    return bool(run.stopped) and not any(name not in JOURNALS for name in run.written)
+
+
+def _stopped_text(run: Run) -> str:
+    return "; ".join(f"source {source} stopped: {reason}" for source, reason in run.stopped.items())
+
+
+def _rows_text(run: Run) -> str:
+    rows = [f"{name} {count}" for name, count in run.rows.items() if name not in JOURNALS]
+    return ", ".join(rows) or "nothing new"
+
+
+def _record_failure(run: Run, error: Exception) -> None:
+    """Publish that the run failed; the failure itself is what the caller raises, so a second one is only logged."""
+    reason = str(error) if isinstance(error, ShelfmarkError) else f"{type(error).__name__}: {error}"
+    status = "refused" if isinstance(error, DataRefused) else "failed"
+    try:
+        _publish_evidence(run, status, reason[:2000], [])
+    except Exception as second:
+        run.log.error("the failure could not be recorded: %s", second)
+
+
+def _publish_evidence(run: Run, status: str, reason: str, results: list[suites.CheckResult]) -> None:
+    """The journal-only commit: run record, check results and rejected rows on a branch of their own."""
+    journal = Run(run.job, run.run_id, run.attempt, run.settings, run.spark, run.lake, suffix="-journal")
+    journal.started, journal.notes, journal.stopped, journal.rows = run.started, run.notes, run.stopped, dict(run.rows)
+    if "silver.rejected" in run.written:
+        path = run.lake.read_path(run.branch, run.folder("silver.rejected"))
+        from pyspark.sql import functions as F
+
+        rows = run.spark.read.format("delta").load(path).where(F.col("run_id") == run.run_id)
+        journal.write("silver.rejected", rows, replace=journal._mine())
+    journal.journal(status, reason, results)
+    run.lake.publish(journal.branch, f"{run.job}: {status}", run.metadata(status))
+    run.log.error("%s: %s", status, reason)
+
+
+def _rows_written(spark: SparkSession, path: str) -> int:
+    from delta.tables import DeltaTable
+
+    metrics = DeltaTable.forPath(spark, path).history(1).select("operationMetrics").head()[0] or {}
+    merged = [metrics.get(f"numTargetRows{kind}") for kind in ("Inserted", "Updated", "Deleted")]
+    return sum(map(int, merged)) if all(merged) else int(metrics.get("numOutputRows", 0))
