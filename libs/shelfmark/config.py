@@ -116,6 +116,18 @@ class Settings(Section):
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
+def describe(section: BaseModel, prefix: str = "") -> list[tuple[str, str, str]]:
+    """(dotted name, value, meaning) of every setting."""
+    rows = []
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            rows += describe(value, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, "" if value is None else str(value), info.description or ""))
+    return rows
+
+
 def resource(*parts: str) -> Path:
     """A file of conf/ or expectations/: from the installed wheel, else from the checkout."""
     package = Path(__file__).parent

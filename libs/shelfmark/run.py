@@ -125,7 +125,12 @@ class Run:
         self.log.info("wrote %s rows=%d", name, self.rows[name])
 
     def merge(
-        self, name: str, df: DataFrame, gone: str | None = None, unless: str | None = None, only: list[str] | None = None
+        self,
+        name: str,
+        df: DataFrame,
+        gone: str | None = None,
+        unless: str | None = None,
+        only: list[str] | None = None,
     ) -> None:
         """Insert rows with new keys and update rows with known keys (`t` is the table, `s` the new rows).
 
@@ -247,6 +252,7 @@ class Run:
             "config_hash": self.settings.hash,
             "code_version": code_version(),
             "input_commit": self.base.id if self.base else None,
+            "seconds": round((datetime.now(UTC) - self.started).total_seconds(), 3),
             "rows": {name: count for name, count in self.rows.items() if name not in JOURNALS},
             "notes": self.notes,
             "stopped": self.stopped,
@@ -322,6 +328,8 @@ def execute(
     except Exception as error:
         _record_failure(run, error)
         raise
+    finally:
+        spark.catalog.clearCache()
     broken = suites.refused(results)
     if broken or _all_stopped(run):
         reason = "; ".join(f"{r.table}: {r.sentence} ({r.observed})" for r in broken) or _stopped_text(run)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shelfmark.errors import ServiceError, UsageError
+from shelfmark.errors import ServiceError, ShelfmarkError, UsageError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -163,3 +163,10 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+if __name__ == "__main__":
+    try:
+        resolve_jars()
+    except ShelfmarkError as error:
+        sys.exit(f"error: {error}")

@@ -117,7 +117,9 @@ def normalised(run: Run, feeds: list[Feed]) -> DataFrame:
     """One row a record: silver.products columns, where it came from, and `rule`, `reason` where it is refused."""
     frames = []
     for feed in feeds:
-        order = run.spark.createDataFrame([(f.file_hash, f.sequence) for f in feed.files], "file_hash string, sequence long")
+        order = run.spark.createDataFrame(
+            [(f.file_hash, f.sequence) for f in feed.files], "file_hash string, sequence long"
+        )
         raw = run.read("bronze.raw_products").where(F.col("source") == feed.source.name)
         frames.append(silver.candidates(raw.join(F.broadcast(order), "file_hash"), feed.source))
     flagged = rules.flag(_union(frames), "silver.products")
@@ -132,7 +134,9 @@ def refuse(run: Run, feeds: list[Feed], records: DataFrame) -> tuple[list[Feed],
 
     Returns the feeds that go on, and for each file hash (records, refused). Raises `DataRefused` when no feed goes on.
     """
-    counted = records.groupBy("source", "file_hash").agg(F.count("*").alias("n"), F.count("rule").alias("refused")).collect()
+    counted = (
+        records.groupBy("source", "file_hash").agg(F.count("*").alias("n"), F.count("rule").alias("refused")).collect()
+    )
     raw = run.read("bronze.raw_products").select("source", "file_hash", "record_number", "payload")
     broken = records.where("rule IS NOT NULL").drop("payload").alias("r")
     run.reject(
@@ -181,7 +185,9 @@ def changes(run: Run, feeds: list[Feed], records: DataFrame) -> DataFrame:
     if not run.has("silver.products"):
         return current.withColumn("status", F.lit("new")).persist(StorageLevel.DISK_ONLY)
     known = run.read("silver.products").where(F.col("source").isin(names))
-    known = known.select("product_id", F.col("content_hash").alias("known_hash"), F.col("source_updated_at").alias("known_at"))
+    known = known.select(
+        "product_id", F.col("content_hash").alias("known_hash"), F.col("source_updated_at").alias("known_at")
+    )
     remapped = F.col("source").isin([feed.source.name for feed in feeds if feed.remapped])
     status = (
         F.when(F.col("known_hash").isNull(), "new")
@@ -237,10 +243,8 @@ def balance(run: Run, feeds: list[Feed], read: dict[str, tuple[int, int]], chang
             for key, value in zip(totals, books):
                 totals[key] += value
                 mine[key] += value
-            rows.append(
-                (feed.source.name, file.path, file.file_hash, feed.source.hash, file.bytes, file.sequence)
-                + (counted, records, *books[1:], run.run_id, run.run_date)
-            )
+            name = (feed.source.name, file.path, file.file_hash, feed.source.hash, file.bytes, file.sequence)
+            rows.append((*name, counted, records, *books[1:], run.run_id, run.run_date))
     if folded != totals["read"] - totals["rejected"]:
         raise DataRefused(
             f"the books do not balance: {totals['read'] - totals['rejected']} accepted records, but {folded} are "

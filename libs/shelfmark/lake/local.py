@@ -52,12 +52,16 @@ class LocalLake:
         elif (tag := self.root / "refs" / "tags" / ref).is_file() and NAME.fullmatch(ref):
             found = self._commit(json.loads(tag.read_text())["commit"])
         else:
-            ids = [p.stem for p in (self.root / "commits").glob("*.json") if NAME.fullmatch(ref) and p.stem.startswith(ref)]
+            ids = [
+                p.stem for p in (self.root / "commits").glob("*.json") if NAME.fullmatch(ref) and p.stem.startswith(ref)
+            ]
             if len(ids) > 1:
                 raise NotFound(f"{ref} is the beginning of {len(ids)} commits: write more of it")
             found = self._commit(ids[0]) if ids else None
         if found is None:
-            raise NotFound(f"no commit, tag or release {ref!r} in {self.root}: `shelfmark lake log` lists what there is")
+            raise NotFound(
+                f"no commit, tag or release {ref!r} in {self.root}: `shelfmark lake log` lists what there is"
+            )
         return found
 
     def release(self) -> Commit | None:

@@ -1,0 +1,59 @@
+# Two commands: `make run` (the whole pipeline) and `make test` (all checks). Both set everything up first.
+
+SOURCES ?=
+DATA ?= ../shared/data
+ROWS ?= 20000
+SEED ?= 7
+LAKE_HOME ?= .shelfmark
+comma := ,
+empty :=
+space := $(empty) $(empty)
+BIN := .venv/bin
+READY := .venv/.ready
+export SHELFMARK_REAL_DATA ?= $(abspath ../shared/data)
+
+.PHONY: help setup run test quick lint docs lock wheel clean
+
+help:
+	@echo "make run                                    the whole pipeline on a generated demo catalogue"
+	@echo "make run SOURCES=\"amazon_in lazada\" DATA=dir  the same on real feeds"
+	@echo "make test                                   all checks: ruff, import-linter, pytest"
+	@echo "make quick                                  the quick checks, about 2 minutes"
+	@echo "make docs | lock | wheel | clean            docs/tables.md, requirements.lock, dist/*.whl, remove what was made"
+
+setup: $(READY)
+
+$(READY): requirements.lock requirements-uv.lock setup.py pyproject.toml libs/shelfmark/session.py
+	@sh scripts/setup.sh
+	@touch $@
+
+run: setup
+ifeq ($(strip $(SOURCES)),)
+	@$(BIN)/shelfmark sample --rows $(ROWS) --seed $(SEED) --out $(LAKE_HOME)/demo
+	@$(BIN)/shelfmark pipeline --env demo --home $(LAKE_HOME) --data $(LAKE_HOME)/demo \
+		--set taxonomy=$(LAKE_HOME)/demo/taxonomy.csv --set taxonomy_maps=$(LAKE_HOME)/demo/taxonomy
+else
+	@$(BIN)/shelfmark pipeline --home $(LAKE_HOME) --data $(DATA) --sources $(subst $(space),$(comma),$(strip $(SOURCES)))
+endif
+
+test: setup lint
+	@$(BIN)/python -m pytest
+
+quick: setup lint
+	@$(BIN)/python -m pytest -m "not slow" -x
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+docs: setup
+	@$(BIN)/python -m shelfmark.docs docs/tables.md
+
+lock: setup
+	@$(BIN)/uv pip compile -q --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header setup.py -o requirements.lock
+	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
+
+wheel: setup
+	@$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	@rm -rf .venv .shelfmark build dist .pytest_cache .ruff_cache .hypothesis

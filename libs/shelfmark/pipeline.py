@@ -1,0 +1,283 @@
+"""All jobs in order, or one: settings first, then Spark, then the protocol of `run`, then what people look at."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from shelfmark import session
+from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
+from shelfmark.ingest import bronze, mapping
+from shelfmark.lake import Lake, open_lake
+from shelfmark.run import Outcome, execute, new_run_id, recipe_fingerprint, run_date
+from shelfmark.tables import JOBS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from shelfmark.config import Settings
+
+# Seconds a job takes at first, for the estimate of the time left until this lake has a history of its own.
+FIRST_GUESS = {
+    "ingest": 45,
+    "taxonomy": 10,
+    "dedupe": 30,
+    "labels": 20,
+    "train_text": 50,
+    "predict": 20,
+    "evaluate": 20,
+}
+
+
+def recipe(job: str) -> ModuleType:
+    """The module of a job; `UsageError` for an unknown one."""
+    if job not in JOBS:
+        raise UsageError(f"no job {job!r}; there are: {', '.join(JOBS)}")
+    return importlib.import_module(f"shelfmark.jobs.{job}")
+
+
+def run(settings: Settings, console: Console, run_id: str | None, from_job: str | None, force: bool) -> int:
+    """Run the pipeline, make a release, write the reports, print the summary. Returns the exit code."""
+    from shelfmark import reports
+
+    if from_job and from_job not in JOBS:
+        raise UsageError(f"--from {from_job}: choose one of {', '.join(JOBS)}")
+    jobs = JOBS[JOBS.index(from_job) :] if from_job else JOBS
+    run_id = _checked(settings, run_id, sources="ingest" in jobs)
+    began = time.monotonic()
+    log_file = log_to(settings, run_id)
+    console.print(f"run {run_id}: {len(jobs)} jobs, log in {log_file}", highlight=False, soft_wrap=True)
+    lake = open_lake(settings)
+    outcomes: list[Outcome] = []
+    current = "start"
+    try:
+        with _progress(console, jobs, _expected(lake)) as step:
+            spark = session.start(settings)
+            for job in jobs:
+                current = job
+                with step(job):
+                    outcomes.append(_execute(job, settings, spark, run_id, force))
+            with step("reports"):
+                commit = lake.resolve("main")
+                stopped = {source: why for outcome in outcomes for source, why in outcome.stopped.items()}
+                lake.tag(f"release-{run_id}", commit.id)
+                links = reports.write(spark, lake, commit.id, settings, run_id, outcomes)
+    except Exception as error:
+        _notify(settings, current, run_id, error)
+        _say_how_to_go_on(console, error, current, run_id)
+        if isinstance(error, DataRefused):
+            with _quiet():
+                docs = reports.data_docs(session.start(settings), lake, lake.resolve("main").id, settings, run_id)
+                console.print(f"what was refused and why: {docs.as_uri()}", soft_wrap=True, highlight=False)
+        raise
+    reports.summary(console, spark, lake, commit.id, run_id, outcomes, links, time.monotonic() - began)
+    if stopped:
+        problem = DataRefused("; ".join(f"source {source} stopped: {why}" for source, why in stopped.items()))
+        _notify(settings, "ingest", run_id, problem)
+        console.print(f"[red]the other sources are published, but[/] {problem}", highlight=False, soft_wrap=True)
+        return DataRefused.exit_code
+    return 0
+
+
+def run_job(job: str, settings: Settings, console: Console, run_id: str | None, force: bool) -> int:
+    """Run one job as a scheduler does. Returns the exit code; a failure is raised after it was recorded."""
+    recipe(job)
+    run_id = _checked(settings, run_id, sources=job == "ingest")
+    log_to(settings, run_id, screen=True)
+    try:
+        outcome = _execute(job, settings, session.start(settings), run_id, force)
+    except Exception as error:
+        _notify(settings, job, run_id, error)
+        raise
+    commit = outcome.commit.id[:10] if outcome.commit else "-"
+    console.print(f"{job} {outcome.status}: run {run_id}, commit {commit}, {outcome.seconds:.1f} s", highlight=False)
+    if outcome.stopped:
+        problem = DataRefused("; ".join(f"source {source} stopped: {why}" for source, why in outcome.stopped.items()))
+        _notify(settings, job, run_id, problem)
+        raise problem
+    return 0
+
+
+def plan(job: str, settings: Settings, console: Console) -> None:
+    """Print what `run JOB` would read and do; nothing is written and Spark is not started."""
+    recipe(job)
+    lake = open_lake(settings)
+    head = lake.head()
+    console.print(f"{job}: {recipe(job).__doc__.strip()}", highlight=False)
+    console.print(
+        f"lake {settings.home}, main at {head.id[:10] if head else '(empty)'}, env {settings.env}", highlight=False
+    )
+    if job == "ingest":
+        for source in mapping.load_all(settings.sources, settings.source_dirs):
+            for path in bronze.files(source.files, settings.data):
+                console.print(
+                    f"  {source.name}: would read {path} ({Path(path).stat().st_size:,} bytes)", highlight=False
+                )
+        return
+    last = next((c for c in lake.log() if c.metadata.get("job") == job and c.metadata.get("status") == "done"), None)
+    if last is None:
+        console.print("  never ran here: it would run")
+        return
+    now = lake.folders("main")
+    changed = [f for f, seen in last.metadata.get("inputs", {}).items() if now.get(f) != seen]
+    if last.metadata.get("recipe") != recipe_fingerprint(settings):
+        changed.append("settings, mappings, suites or code")
+    console.print(
+        f"  last run {last.metadata['run_id']}; different since: {', '.join(changed) or 'nothing'}", highlight=False
+    )
+
+
+def _checked(settings: Settings, run_id: str | None, sources: bool) -> str:
+    """A valid run id; all that can be wrong with settings and mappings is said before Spark starts."""
+    run_id = run_id or new_run_id()
+    run_date(run_id)
+    if sources:
+        if not settings.sources:
+            raise UsageError("no sources: name them with --sources a,b or in the settings")
+        for source in mapping.load_all(settings.sources, settings.source_dirs):
+            bronze.files(source.files, settings.data)
+    return run_id
+
+
+def _execute(job: str, settings: Settings, spark, run_id: str, force: bool) -> Outcome:
+    module = recipe(job)
+    spark.sparkContext.setJobDescription(f"{job} {run_id}")
+    return execute(job, module.main, settings, spark, run_id, force=force, always=getattr(module, "ALWAYS", False))
+
+
+def log_to(settings: Settings, run_id: str, screen: bool = False) -> Path:
+    """Send the log, one line an event with run_id, to a file below home, and to standard error if wanted."""
+    path = Path(settings.home).resolve() / "logs" / f"{run_id}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger("shelfmark")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers.clear()
+    handlers: list[logging.Handler] = [logging.FileHandler(path)]
+    if screen:
+        handlers.append(logging.StreamHandler())
+    for handler in handlers:
+        handler.setFormatter(_OneLine("%(asctime)s %(levelname)s run_id=%(run_id)s job=%(job)s %(message)s"))
+        handler.addFilter(_defaults(run_id))
+        logger.addHandler(handler)
+    return path
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", " | ")
+
+
+def _defaults(run_id: str):
+    def fill(record: logging.LogRecord) -> bool:
+        record.run_id = getattr(record, "run_id", run_id)
+        record.job = getattr(record, "job", "-")
+        return True
+
+    return fill
+
+
+def _expected(lake: Lake) -> dict[str, float]:
+    """Seconds each job took last time, else a first guess."""
+    expected = dict(FIRST_GUESS)
+    for commit in reversed(lake.log()):
+        if commit.metadata.get("status") == "done" and "seconds" in commit.metadata:
+            expected[commit.metadata["job"]] = commit.metadata["seconds"]
+    return expected
+
+
+@contextmanager
+def _progress(console: Console, jobs: tuple[str, ...], expected: dict[str, float]) -> Iterator:
+    """Progress over jobs by their expected seconds; where there is no terminal, a line a job."""
+    steps = [*jobs, "reports"]
+    weights = {name: max(expected.get(name, 10.0), 1.0) for name in steps}
+    total = sum(weights.values())
+    bar = Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task("starting", total=total)
+    done = 0.0
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        nonlocal done
+        bar.update(task, description=name, completed=done)
+        stop = threading.Event()
+
+        def advance() -> None:
+            began = time.monotonic()
+            while not stop.wait(0.5):
+                # A job that takes longer than expected waits at 95 % rather than claim to be done.
+                bar.update(task, completed=done + min(time.monotonic() - began, 0.95 * weights[name]))
+
+        ticking = threading.Thread(target=advance, daemon=True)
+        ticking.start()
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            stop.set()
+            ticking.join()
+        done += weights[name]
+        left = total - done
+        place = f"[{steps.index(name) + 1}/{len(steps)}]"
+        tail = f", about {left:.0f} s left" if left else ""
+        console.print(f"{place} {name:<11} {time.monotonic() - began:6.1f} s{tail}", highlight=False, markup=False)
+
+    with bar:
+        yield step
+
+
+def _say_how_to_go_on(console: Console, error: Exception, job: str, run_id: str) -> None:
+    if isinstance(error, ShelfmarkError):
+        console.print(
+            f"{job} stopped run {run_id}; after mending: shelfmark pipeline --resume {run_id} …", highlight=False
+        )
+
+
+def _notify(settings: Settings, job: str, run_id: str, error: Exception) -> None:
+    """Tell the command and the webhook of the settings; their own failure is logged and changes nothing."""
+    code = getattr(error, "exit_code", 1)
+    reason = str(error)
+    log = logging.getLogger("shelfmark")
+    if settings.notify.command:
+        try:
+            subprocess.run([settings.notify.command, job, run_id, str(code), reason], timeout=60, check=True)
+        except (OSError, subprocess.SubprocessError) as problem:
+            log.error("notify.command failed: %s", problem)
+    if settings.notify.webhook:
+        body = json.dumps({"job": job, "run_id": run_id, "exit_code": code, "reason": reason}).encode()
+        request = urllib.request.Request(settings.notify.webhook, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30):
+                pass
+        except (OSError, ValueError) as problem:
+            log.error("notify.webhook failed: %s", problem)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Reports about a failure must not hide the failure."""
+    try:
+        yield
+    except Exception as error:
+        logging.getLogger("shelfmark").error("report failed: %s", error)
