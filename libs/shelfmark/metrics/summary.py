@@ -1,0 +1,160 @@
+"""What a pipeline prints at its end: the books, the figures per region, the seconds per job, where to look next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+AGREEMENT = "agreement with source labels"
+"""What every accuracy and F1 is until people have checked labels: the vendors' own categories are the truth."""
+
+
+@dataclass(frozen=True)
+class RegionFigures:
+    """Figures of one region from gold.metrics; None below minimum support, where only `support` is shown."""
+
+    region: str
+    support: int
+    """Measured products: on the test side, with a label."""
+    macro_f1: float | None = None
+    coverage: float | None = None
+    """Share of predictions accepted, 0 to 1."""
+    accuracy: float | None = None
+    predictions: int | None = None
+    """All predictions of the region."""
+
+
+@dataclass(frozen=True)
+class JobFigures:
+    """One job of the pipeline: `status` as in gold.runs (done, refused, failed, skipped)."""
+
+    job: str
+    seconds: float
+    status: str = "done"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything the console summary shows. Counts are records or rows; None is shown as a dash."""
+
+    run_id: str
+    read: int | None = None
+    accepted: int | None = None
+    """Records that became or confirmed a product: new + changed + unchanged."""
+    rejected: int | None = None
+    superseded: int | None = None
+    products: int | None = None
+    duplicate_groups: int | None = None
+    """Groups of two or more records that are one product."""
+    categories: int | None = None
+    """Categories the model can predict."""
+    regions: list[RegionFigures] = field(default_factory=list)
+    jobs: list[JobFigures] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """(what it is, address or path), e.g. ("run report", "file:///…/report.html")."""
+    commit: str | None = None
+    model_version: str | None = None
+    taxonomy_version: str | None = None
+    notes: list[str] = field(default_factory=list)
+    """Lines a reader must see, e.g. a source that was stopped and why."""
+
+
+def summary(console: Console, data: Summary) -> None:
+    """Print `data`: tables on a terminal and in a log file alike, readable at 80 columns.
+
+    Links stand on lines of their own and are never cut or wrapped by rich, so that they stay clickable.
+    """
+    seconds = sum(job.seconds for job in data.jobs)
+    failed = [job for job in data.jobs if job.status in ("failed", "refused")]
+    state = "[bold red]stopped[/]" if failed else "[bold green]done[/]"
+    console.print()
+    console.print(f"[bold]Shelfmark[/] run [bold]{escape(data.run_id)}[/] {state} in {duration(seconds)}")
+    console.print(_books(data))
+    if data.regions:
+        console.print()
+        console.print(_regions(data.regions))
+    if data.jobs:
+        console.print(_jobs(data.jobs))
+    for note in data.notes:
+        console.print(Text("! " + note, style="yellow"))
+    versions = {"lake commit": data.commit, "model": data.model_version, "taxonomy": data.taxonomy_version}
+    stated = [f"{name} {value}" for name, value in versions.items() if value]
+    if stated:
+        console.print(Text(", ".join(stated), style="dim"))
+    width = max((len(name) for name, _ in data.links), default=0)
+    for name, address in data.links:
+        console.print(f"{name:<{width}}  {address}", markup=False, highlight=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """`8.3 s`, `2 min 05 s`, `1 h 02 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _books(data: Summary) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    rows = (
+        ("records read", data.read, ""),
+        ("accepted", data.accepted, _share(data.accepted, data.read)),
+        ("rejected", data.rejected, _share(data.rejected, data.read)),
+        ("superseded", data.superseded, "a newer or merged record of the same key"),
+        ("products", data.products, ""),
+        ("duplicate groups", data.duplicate_groups, "two or more records that are one product"),
+        ("categories", data.categories, "the model can predict"),
+    )
+    for name, value, remark in rows:
+        table.add_row(name, _count(value), remark)
+    return table
+
+
+def _regions(regions: list[RegionFigures]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=f"Per region: {AGREEMENT}", title_justify="left", title_style="bold")
+    table.add_column("region")
+    for name in ("predictions", "coverage", "tested", "accuracy", "macro-F1"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in sorted(regions, key=lambda row: (row.region == "*", row.region)):
+        few = f"n = {row.support}"
+        figure = (_percent(row.accuracy) or few, few if row.macro_f1 is None else f"{row.macro_f1:.3f}")
+        name = "all" if row.region == "*" else row.region
+        table.add_row(
+            escape(name), _count(row.predictions), _percent(row.coverage) or "–", _count(row.support), *figure
+        )
+    return table
+
+
+def _jobs(jobs: list[JobFigures]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="Seconds per job", title_justify="left", title_style="bold")
+    table.add_column("job", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("status", overflow="fold")
+    colour = {"done": "green", "skipped": "dim", "failed": "red", "refused": "red"}
+    for job in jobs:
+        status = Text(job.status, style=colour.get(job.status, ""))
+        if job.reason:
+            status.append(f": {job.reason}", style="default")
+        table.add_row(escape(job.job), f"{job.seconds:.1f}", status)
+    return table
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{100 * value:.1f} %"
+
+
+def _share(part: int | None, whole: int | None) -> str:
+    return f"{100 * part / whole:.1f} %" if part is not None and whole else ""
