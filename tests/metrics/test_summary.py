@@ -55,7 +55,7 @@ def test_shows_books_regions_jobs_and_links_in_80_columns_without_colour_codes()
     assert DATA.links[0][1] in text
     assert all(len(line) <= 80 for line in text.splitlines() if "file://" not in line)
     # All regions together come last.
-    assert text.index("\n   IN") < text.index("\n   all")
+    assert text.index("\n  IN ") < text.index("\n  all ")
 
 
 def test_a_terminal_gets_colours_and_an_early_stop_is_said():
