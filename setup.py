@@ -29,8 +29,7 @@ setup(
     description="Product categorisation on Spark: vendor feeds in, one trustworthy catalogue out",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
-    packages=["shelfmark", "shelfmark.jobs"]
-    + [f"shelfmark.{name}" for name in find_packages("libs/shelfmark")],
+    packages=["shelfmark", "shelfmark.jobs"] + [f"shelfmark.{name}" for name in find_packages("libs/shelfmark")],
     package_dir={"shelfmark": "libs/shelfmark", "shelfmark.jobs": "jobs"},
     cmdclass={"build_py": BuildWithData},
     entry_points={"console_scripts": ["shelfmark = shelfmark.cli:main"]},
@@ -71,6 +70,7 @@ setup(
             "scikit-learn>=1.5",
             "networkx>=3.3",
             "nbclient",
+            "psutil",
             "ipykernel",
             "build",
             "setuptools",

@@ -339,3 +339,7 @@ def main() -> None:
             errors.print("stopped")
             sys.exit(130)
         raise
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"\b(bronze|silver|gold)\s*\.\s*(\w+)\b", re.IGNORECASE)
 
+READING = re.compile(r"\s*\(?\s*(select|with|show|describe|explain|from|values)\b", re.IGNORECASE)
+
 
 def open_reader(home: str | Path, at: str | None = None) -> tuple[Lake, str]:
     """The lake below `home` and the commit to read: the newest release, or what `at` names.
@@ -51,6 +53,8 @@ def query(spark: SparkSession, lake: Lake, commit: str, text: str) -> DataFrame:
     """
     from pyspark.errors import AnalysisException, ParseException
 
+    if not READING.match(text):
+        raise UsageError("only select, with, show, describe and explain are run here: tables are written by jobs alone")
     for zone, short in dict.fromkeys((z.lower(), n.lower()) for z, n in NAME.findall(text)):
         if f"{zone}.{short}" not in TABLES:
             continue  # an alias such as gold.value, or a table that Spark will say it does not know

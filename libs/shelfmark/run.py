@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from shelfmark import config
 from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
 from shelfmark.lake import Commit, Lake, open_lake
-from shelfmark.quality import suites
+from shelfmark.quality import definitions, suites
 from shelfmark.tables import Table, table
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Run:
         """Results of the suites of all tables written, on the branch."""
         results = []
         for name in self.written:
-            if name not in JOURNALS and suites.exists(name):
+            if name not in JOURNALS and definitions.exists(name):
                 results += suites.validate(self.read(name), name)
         return results
 
@@ -265,17 +265,15 @@ def conform(df: DataFrame, contract: Table) -> DataFrame:
     Raises `ValueError` for a column the contract does not know, or one it needs and `df` lacks: a bug of the job.
     """
     from pyspark.sql import functions as F
-    from pyspark.sql.types import StructType
 
     unknown = set(df.columns) - set(contract.columns)
     missing = [f.name for f in contract.fields if not f.nullable and f.name not in df.columns]
     if unknown or missing:
         raise ValueError(f"{contract.name}: unknown columns {sorted(unknown)}, missing columns {missing}")
-    types = {f.name: f.dataType for f in StructType.fromDDL(contract.ddl).fields}
     return df.select(
         *(
             (F.col(f"`{f.name}`") if f.name in df.columns else F.lit(None))
-            .cast(types[f.name])
+            .cast(f.type)
             .alias(f.name, metadata={"comment": f.comment})
             for f in contract.fields
         )

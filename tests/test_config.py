@@ -1,0 +1,50 @@
+"""Settings fail before Spark starts, in one line that names the key."""
+
+import pytest
+
+from shelfmark import config
+from shelfmark.errors import UsageError
+
+
+def test_defaults_then_file_then_set_then_values():
+    settings = config.load(overrides=["text.cost=2", "spark.options={a.b: c}"], home="elsewhere")
+    assert settings.text.cost == 2.0
+    assert settings.spark.options == {"a.b": "c"}
+    assert settings.home == "elsewhere"
+    assert settings.spark.master == "local[2]"
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("text.costs=2", "text.costs: unknown key"),
+        ("text.cost=high", "text.cost: Input should be a valid number"),
+        ("text.cost=-1", "text.cost: Input should be greater than 0"),
+        ("home.deeper=1", "home is a value, not a section"),
+        ("text.cost", "write it as a.b=c"),
+        ("lake=postgres", "lake: Input should be"),
+    ],
+)
+def test_a_wrong_setting_is_named(override, says):
+    with pytest.raises(UsageError, match=says):
+        config.load(overrides=[override])
+
+
+def test_an_unknown_environment_lists_the_known_ones():
+    with pytest.raises(UsageError, match="--env is one of base, demo"):
+        config.load("nowhere")
+
+
+def test_the_environment_may_come_from_the_shell(monkeypatch):
+    monkeypatch.setenv("SHELFMARK_ENV", "demo")
+    assert config.load().data == ".shelfmark/demo"
+
+
+def test_equal_settings_have_equal_hashes():
+    assert config.load().hash == config.load().hash
+    assert config.load().hash != config.load(overrides=["text.cost=2"]).hash
+
+
+def test_every_setting_has_a_meaning():
+    for name, _, meaning in config.describe(config.load()):
+        assert meaning or name.split(".")[0] in ("env", "splits"), name

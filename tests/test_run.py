@@ -1,0 +1,185 @@
+"""The run protocol, with real Delta tables and real suites: publish, refuse, rerun, skip, fail."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from shelfmark import config
+from shelfmark.errors import DataRefused, UsageError
+from shelfmark.lake import open_lake
+from shelfmark.query import query, read
+from shelfmark.run import conform, execute, new_run_id, run_date
+from shelfmark.tables import table
+
+TAXONOMY = "taxonomy_version string, category_id string, path string, name string, depth int"
+GOOD = [("v1", "a", "A", "A", 1), ("v1", "b", "A > B", "B", 2)]
+BAD = [("v1", "a", "A", "A", 1), ("v1", None, "A > B", "B", 2)]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return config.load(home=str(tmp_path))
+
+
+def writes(rows, name="silver.taxonomy", schema=TAXONOMY):
+    def recipe(run):
+        run.read("silver.products")
+        run.write(name, run.spark.createDataFrame(rows, schema))
+
+    return recipe
+
+
+def rows(spark, settings, name, ref="main"):
+    lake = open_lake(settings)
+    return read(spark, lake, lake.resolve(ref).id, name).collect()
+
+
+def test_a_run_publishes_tables_evidence_and_record_in_one_commit(spark, settings):
+    outcome = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
+    assert outcome.status == "done"
+    assert [commit.id for commit in open_lake(settings).log()] == [outcome.commit.id]
+    assert outcome.commit.metadata["rows"] == {"silver.taxonomy": 2}
+    assert sorted(row.path for row in rows(spark, settings, "silver.taxonomy")) == ["A", "A > B"]
+    (record,) = rows(spark, settings, "gold.runs")
+    assert (record.job, record.run_id, record.status, record.run_date) == ("taxonomy", "20260102-a", "done", date(2026, 1, 2))
+    assert json.loads(record.rows)["silver.taxonomy"] == 2
+    checks = rows(spark, settings, "silver.check_results")
+    assert checks
+    assert all(check.success and check.run_id == "20260102-a" and check.sentence for check in checks)
+
+
+def test_delta_columns_carry_the_contract_comments(spark, settings):
+    execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
+    lake = open_lake(settings)
+    frame = read(spark, lake, lake.head().id, "silver.taxonomy")
+    assert {f.name: f.metadata.get("comment") for f in frame.schema} == {
+        f.name: f.comment for f in table("silver.taxonomy").fields
+    }
+
+
+def test_a_refused_run_leaves_tables_as_they_were_and_publishes_the_evidence(spark, settings):
+    execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
+    before = open_lake(settings).folders("main")["silver/taxonomy"]
+    with pytest.raises(DataRefused, match=r"silver\.taxonomy"):
+        execute("taxonomy", writes(BAD), settings, spark, "20260103-b", force=True)
+    lake = open_lake(settings)
+    assert lake.folders("main")["silver/taxonomy"] == before
+    assert lake.branches("run-taxonomy-20260103-b") == ["run-taxonomy-20260103-b-1"]
+    records = {row.run_id: row for row in rows(spark, settings, "gold.runs")}
+    assert records["20260103-b"].status == "refused"
+    assert any(not check.success for check in rows(spark, settings, "silver.check_results"))
+
+
+def test_a_refused_run_id_may_be_run_again(spark, settings):
+    with pytest.raises(DataRefused):
+        execute("taxonomy", writes(BAD), settings, spark, "20260103-b")
+    outcome = execute("taxonomy", writes(GOOD), settings, spark, "20260103-b")
+    assert outcome.status == "done"
+    assert outcome.commit.metadata["attempt"] == 2
+    assert len(rows(spark, settings, "silver.taxonomy")) == 2
+
+
+def test_a_published_run_id_is_not_run_again(spark, settings):
+    first = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
+    again = execute("taxonomy", writes([*GOOD, ("v1", "c", "C", "C", 1)]), settings, spark, "20260102-a", force=True)
+    assert again.status == "already"
+    assert again.commit.id == first.commit.id
+    assert len(rows(spark, settings, "silver.taxonomy")) == 2
+
+
+def test_a_job_whose_inputs_did_not_change_is_skipped_and_recorded(spark, settings):
+    execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
+    second = execute("taxonomy", writes(BAD), settings, spark, "20260103-b")
+    assert second.status == "skipped"
+    assert {row.run_id: row.status for row in rows(spark, settings, "gold.runs")} == {
+        "20260102-a": "done",
+        "20260103-b": "skipped",
+    }
+
+
+def test_a_changed_setting_or_input_runs_the_job_again(spark, settings, tmp_path):
+    execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
+    other = config.load(overrides=["text.cost=3"], home=str(tmp_path))
+    assert execute("taxonomy", writes(GOOD), other, spark, "20260103-b").status == "done"
+    elsewhere = config.load(overrides=["text.cost=3", "spark.shuffle_partitions=4"], home=str(tmp_path))
+    assert execute("taxonomy", writes(GOOD), elsewhere, spark, "20260104-c").status == "skipped"
+
+
+def test_a_crash_publishes_nothing_but_its_record(spark, settings):
+    def crashes(run):
+        run.write("silver.taxonomy", run.spark.createDataFrame(GOOD, TAXONOMY))
+        raise ZeroDivisionError("half-way")
+
+    with pytest.raises(ZeroDivisionError):
+        execute("taxonomy", crashes, settings, spark, "20260102-a")
+    (record,) = rows(spark, settings, "gold.runs")
+    assert record.status == "failed"
+    assert "half-way" in record.reason
+    assert "silver/taxonomy" not in open_lake(settings).folders("main")
+    assert execute("taxonomy", writes(GOOD), settings, spark, "20260102-a").status == "done"
+
+
+def test_merge_updates_inserts_and_deletes_by_key(spark, settings):
+    schema = "product_id string, source string, region string, first_run string, last_run string, first_seen date, last_seen date"
+    day = date(2026, 1, 1)
+
+    def first(run):
+        run.write("silver.presence", run.spark.createDataFrame([(i, "s", "US", "r1", "r1", day, day) for i in "abc"], schema))
+
+    def second(run):
+        fresh = run.spark.createDataFrame([(i, "s", "US", "r2", "r2", day, day) for i in "bd"], schema)
+        run.merge("silver.presence", fresh, gone="t.product_id = 'a'", only=["last_run"])
+
+    execute("ingest", first, settings, spark, "20260101-a", always=True)
+    outcome = execute("ingest", second, settings, spark, "20260102-b", always=True)
+    found = {row.product_id: (row.first_run, row.last_run) for row in rows(spark, settings, "silver.presence")}
+    assert found == {"b": ("r1", "r2"), "c": ("r1", "r1"), "d": ("r2", "r2")}
+    assert outcome.commit.metadata["rows"] == {"silver.presence": 3}
+
+
+def test_a_column_that_is_not_in_the_contract_is_refused(spark):
+    frame = spark.createDataFrame([("v", 1)], "taxonomy_version string, colour int")
+    with pytest.raises(ValueError, match=r"unknown columns \['colour'\], missing columns \['category_id', 'path'"):
+        conform(frame, table("silver.taxonomy"))
+
+
+def test_the_day_of_a_run_comes_from_its_id():
+    assert run_date("20260131-nightly") == date(2026, 1, 31)
+    assert run_date(new_run_id())
+    for wrong in ("nightly", "20261331", "20260131 x", "20260131/x"):
+        with pytest.raises(UsageError, match="begin it with the day"):
+            run_date(wrong)
+
+
+def test_sql_reads_any_version_by_contract_names(spark, settings):
+    first = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a").commit
+    second = execute("taxonomy", writes(GOOD[:1]), settings, spark, "20260103-b", force=True).commit
+    lake = open_lake(settings)
+    count = "select count(*) n from silver.taxonomy t join SILVER.Taxonomy u using (category_id)"
+    assert query(spark, lake, first.id, count).head().n == 2
+    assert query(spark, lake, second.id, count).head().n == 1
+    assert query(spark, lake, second.id, "select * from gold.metrics").columns == table("gold.metrics").columns
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("select * from silver.produts", "shelfmark tables"),
+        ("select nope from silver.taxonomy", "nope"),
+        ("selec 1", "only select"),
+        ("drop table silver.products", "only select"),
+    ],
+)
+def test_a_wrong_query_is_one_line(spark, settings, text, says):
+    commit = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a").commit
+    with pytest.raises(UsageError, match=says) as caught:
+        query(spark, open_lake(settings), commit.id, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_left_behind_in_the_working_folder(spark, settings, tmp_path):
+    execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
+    assert not Path("spark-warehouse").exists()
+    assert not Path("metastore_db").exists()
