@@ -4,7 +4,8 @@ import io
 
 from rich.console import Console
 
-from shelfmark.metrics.summary import JobFigures, RegionFigures, Summary, duration, summary
+from shelfmark.metrics.figures import JobFigures, RegionFigures, duration
+from shelfmark.metrics.summary import Summary, summary
 
 DATA = Summary(
     run_id="20250102T030405-ab12",
@@ -16,9 +17,9 @@ DATA = Summary(
     duplicate_groups=412,
     categories=312,
     regions=[
-        RegionFigures("*", 1902, 0.7123, 0.81, 0.78, 19_000),
-        RegionFigures("TH", 2, None, None, None, 2),
-        RegionFigures("IN", 1900, 0.7142, 0.81, 0.781, 18_998),
+        RegionFigures("*", 1902, macro_f1=0.7123, coverage=0.81, accuracy=0.78, predictions=19_000),
+        RegionFigures("TH", 2, predictions=2),
+        RegionFigures("IN", 1900, macro_f1=0.7142, coverage=0.81, accuracy=0.781, predictions=18_998),
     ],
     jobs=[JobFigures("ingest", 12.34), JobFigures("taxonomy", 1.0, "skipped", "nothing [new] to do")],
     links=[("run report", "file:///home/someone/a/rather/long/path/" + "x" * 80 + "/report.html")],

@@ -10,33 +10,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-AGREEMENT = "agreement with source labels"
-"""What every accuracy and F1 is until people have checked labels: the vendors' own categories are the truth."""
-
-
-@dataclass(frozen=True)
-class RegionFigures:
-    """Figures of one region from gold.metrics; None below minimum support, where only `support` is shown."""
-
-    region: str
-    support: int
-    """Measured products: on the test side, with a label."""
-    macro_f1: float | None = None
-    coverage: float | None = None
-    """Share of predictions accepted, 0 to 1."""
-    accuracy: float | None = None
-    predictions: int | None = None
-    """All predictions of the region."""
-
-
-@dataclass(frozen=True)
-class JobFigures:
-    """One job of the pipeline: `status` as in gold.runs (done, refused, failed, skipped)."""
-
-    job: str
-    seconds: float
-    status: str = "done"
-    reason: str | None = None
+from shelfmark.metrics.figures import (
+    AGREEMENT,
+    JobFigures,
+    RegionFigures,
+    all_last,
+    duration,
+    percent,
+    region_name,
+)
 
 
 @dataclass(frozen=True)
@@ -92,14 +74,6 @@ def summary(console: Console, data: Summary) -> None:
         console.print(f"{name:<{width}}  {address}", markup=False, highlight=False, soft_wrap=True)
 
 
-def duration(seconds: float) -> str:
-    """`8.3 s`, `2 min 05 s`, `1 h 02 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def _books(data: Summary) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column()
@@ -124,12 +98,15 @@ def _regions(regions: list[RegionFigures]) -> Table:
     table.add_column("region")
     for name in ("predictions", "coverage", "tested", "accuracy", "macro-F1"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in sorted(regions, key=lambda row: (row.region == "*", row.region)):
+    for row in sorted(regions, key=lambda row: all_last(row.region)):
         few = f"n = {row.support}"
-        figure = (_percent(row.accuracy) or few, few if row.macro_f1 is None else f"{row.macro_f1:.3f}")
-        name = "all" if row.region == "*" else row.region
+        figure = (percent(row.accuracy) or few, few if row.macro_f1 is None else f"{row.macro_f1:.3f}")
         table.add_row(
-            escape(name), _count(row.predictions), _percent(row.coverage) or "–", _count(row.support), *figure
+            escape(region_name(row.region)),
+            _count(row.predictions),
+            percent(row.coverage) or "–",
+            _count(row.support),
+            *figure,
         )
     return table
 
@@ -150,10 +127,6 @@ def _jobs(jobs: list[JobFigures]) -> Table:
 
 def _count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
-
-
-def _percent(value: float | None) -> str | None:
-    return None if value is None else f"{100 * value:.1f} %"
 
 
 def _share(part: int | None, whole: int | None) -> str:
