@@ -1,0 +1,490 @@
+"""The run report: one offline HTML file that says how good the catalogue is, and what went wrong, with pictures.
+
+`render(report)` makes the page of a `Report`, a record of small lists that the caller has collected with a limit
+(the defaults below say which). `write` puts it into a file. All vendor text is escaped; nothing on the page is fetched
+or run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from markupsafe import Markup
+
+from shelfmark import style
+from shelfmark.metrics import svg
+from shelfmark.metrics.figures import (
+    AGREEMENT,
+    ClassFigures,
+    JobFigures,
+    RegionFigures,
+    all_last,
+    duration,
+    percent,
+    region_name,
+)
+
+MAX_POINTS = 3000
+"""Categories drawn in the scatter: a browser still moves it without effort, the file stays below a megabyte."""
+MAX_BARS = 15
+"""Rows of a bar chart: what fits a laptop's screen. Tables below hold the rest."""
+MAX_ROWS = 50
+"""Rows of a table; more belong into a query."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A true leaf taken for another, as `classification.confusions` lists them."""
+
+    region: str
+    true_path: str
+    predicted_path: str
+    n: int
+    share: float
+    """Of the true category's measured rows in the region, 0 to 1."""
+    product_id: str
+    title: str | None = None
+    """Title of that product, where the caller has looked it up."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Records of one source that broke one rule (grouped from silver.rejected)."""
+
+    source: str
+    rule: str
+    rows: int
+    table: str = "silver.products"
+    reason: str | None = None
+    """One example of the reason, with the value that broke the rule."""
+
+
+@dataclass(frozen=True)
+class Books:
+    """The books of one source: read = new + changed + unchanged + rejected + superseded (sums over bronze.files)."""
+
+    source: str
+    read: int
+    new: int
+    changed: int
+    unchanged: int
+    rejected: int
+    superseded: int
+    files: int = 1
+
+    @property
+    def balance(self) -> bool:
+        return self.read == self.new + self.changed + self.unchanged + self.rejected + self.superseded
+
+
+@dataclass(frozen=True)
+class Unmapped:
+    """A category path of a source that means no category yet (silver.category_map, origin unmapped)."""
+
+    source: str
+    source_path: str
+    products: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the run report shows. Lists may be empty: their section then says so in a line, or is left out."""
+
+    run_id: str
+    created: str
+    """When the report was made, as text for people, e.g. `2025-01-02 03:04 UTC`."""
+    versions: list[tuple[str, str]] = field(default_factory=list)
+    """(what, which): lake commit, model version, taxonomy version, code version, settings hash."""
+    regions: list[RegionFigures] = field(default_factory=list)
+    """`figures.region_figures` of the run's metrics, `*` among them."""
+    classes: list[ClassFigures] = field(default_factory=list)
+    """`figures.class_figures` for region `*`: one per category. More than MAX_POINTS are thinned out in the picture."""
+    confusions: list[Confusion] = field(default_factory=list)
+    """The most frequent first; 50 are enough."""
+    rejections: list[Rejection] = field(default_factory=list)
+    """One per source and rule."""
+    books: list[Books] = field(default_factory=list)
+    """One per source."""
+    jobs: list[JobFigures] = field(default_factory=list)
+    """In the order they ran."""
+    unmapped: list[Unmapped] = field(default_factory=list)
+    """By products, the most first; 50 are enough."""
+    unmapped_total: int | None = None
+    """Unmapped paths in all, where `unmapped` is cut."""
+    duplicate_groups: int | None = None
+    """Groups of two or more records that are one product."""
+    products: int | None = None
+    """Products in silver.products."""
+    min_support: int = 10
+    """settings.metrics.min_support: below it figures are not shown."""
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """(text, path or address): data docs, MLflow. Relative paths work where the page is moved with its folder."""
+    notes: list[str] = field(default_factory=list)
+    """Lines a reader must see first, e.g. a source that was stopped and why."""
+
+
+def write(report: Report, path: Path) -> Path:
+    """Write the page to `path`, whole or not at all, and return it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(render(report), encoding="utf-8")
+    return part.replace(path)
+
+
+def render(report: Report) -> str:
+    """The page as HTML text."""
+    sections = (
+        _head(report),
+        _quality(report),
+        _support(report),
+        _confusions(report),
+        _books(report),
+        _rejections(report),
+        _unmapped(report),
+        _jobs(report),
+        _versions(report),
+    )
+    return style.page(f"Run {report.run_id}: {AGREEMENT}", "\n".join(part for part in sections if part))
+
+
+def _head(report: Report) -> str:
+    overall = next((row for row in report.regions if row.region == "*"), None)
+    read, rejected = sum(b.read for b in report.books), sum(b.rejected for b in report.books)
+    cards = []
+    if overall:
+        few = f"n = {overall.support}"
+        interval = ""
+        if overall.accuracy_low is not None:
+            interval = f", {percent(overall.accuracy_low)} to {percent(overall.accuracy_high)} (95 %)"
+        cards += [
+            (percent(overall.accuracy) or few, f"accuracy{interval}", "info"),
+            (few if overall.macro_f1 is None else f"{overall.macro_f1:.3f}", "macro-F1 over categories", "info"),
+            (percent(overall.coverage) or "–", "coverage: predictions accepted", "info"),
+            (f"{overall.support:,}", "products measured", "info"),
+        ]
+    if report.books:
+        share = f", {rejected / read:.1%}" if read else ""
+        cards += [(f"{read:,}", "records read", ""), (f"{rejected:,}", f"records rejected{share}", "warn")]
+    if report.products is not None:
+        cards.append((f"{report.products:,}", "products", ""))
+    if report.duplicate_groups is not None:
+        cards.append((f"{report.duplicate_groups:,}", "groups of duplicates", ""))
+    shown = "".join(
+        f'<div class="card {state}"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
+        for value, name, state in cards
+    )
+    notes = "".join(f'<p><span class="pill warn">note</span> {escape(note)}</p>' for note in report.notes)
+    nav = " · ".join(_link(text, address) for text, address in report.links)
+    return (
+        (f"<nav>{nav}</nav>" if nav else "")
+        + f"<h1>{escape(AGREEMENT[0].upper() + AGREEMENT[1:])}</h1>"
+        + f'<p class="lead">Run <span class="mono">{escape(report.run_id)}</span>, {escape(report.created)}. Every '
+        "accuracy and F1 on this page compares predictions with the categories the sources gave their own products. "
+        "Nobody has checked those categories yet: where a source is wrong, so is the figure.</p>"
+        + notes
+        + (f'<div class="grid">{shown}</div>' if shown else "")
+    )
+
+
+def _quality(report: Report) -> str:
+    if not report.regions:
+        return _section("Per region", '<p class="muted">Nothing was measured in this run.</p>')
+    rows = sorted(report.regions, key=lambda row: all_last(row.region))
+    names = [(region_name(r.region), f"{r.support:,} measured of {r.predictions or 0:,} predictions") for r in rows]
+
+    def panel(title: str, said, value: str, low: str = "", high: str = "") -> tuple:
+        return title, said, [_point(r, value, low, high) for r in rows]
+
+    picture = svg.dots(
+        names,
+        [
+            panel("accuracy", percent, "accuracy", "accuracy_low", "accuracy_high"),
+            panel("macro-F1", "{:.3f}".format, "macro_f1"),
+            panel("coverage", percent, "coverage"),
+        ],
+        "Accuracy, macro-F1 and coverage per region",
+    )
+    head = (
+        "region",
+        "predictions",
+        "measured",
+        "categories",
+        "accuracy",
+        "any listed",
+        "accepted only",
+        "macro-F1",
+        "weighted F1",
+        "coverage",
+        "rolled up",
+        "to review",
+    )
+    body = [
+        (
+            region_name(r.region),
+            _count(r.predictions),
+            _count(r.support),
+            _count(r.categories),
+            *(percent(v) or "–" for v in (r.accuracy, r.accuracy_any, r.accuracy_accepted)),
+            *("–" if v is None else f"{v:.3f}" for v in (r.macro_f1, r.weighted_f1)),
+            *(percent(v) or "–" for v in (r.coverage, r.roll_up_share, r.review_share)),
+        )
+        for r in rows
+    ]
+    return _section(
+        "Per region",
+        _figure(
+            picture,
+            "Bars behind the dots: 95 % interval (Wilson). Coverage counts all predictions, the others the test side.",
+        )
+        + _table(head, body, numbers=range(1, len(head)), dense=True)
+        + f'<p class="small muted">Below {report.min_support} rows only n is shown. Accuracy: the best leaf is the '
+        "product's primary category; any listed: it is one of the categories the product is listed in; accepted only: "
+        "accuracy among predictions the model was sure of. Macro-F1 is the mean F1 of the categories that occur in the "
+        "region's test side.</p>",
+    )
+
+
+def _support(report: Report) -> str:
+    measured = [row for row in report.classes if row.f1 is not None and row.support > 0]
+    if not measured:
+        return ""
+    hidden = [row for row in report.classes if row.f1 is None and row.support > 0]
+    ordered = sorted(measured, key=lambda row: row.support)
+    step = max(1, -(-len(ordered) // MAX_POINTS))
+    drawn = ordered[::step]
+    picture = svg.scatter(
+        [(row.support, row.f1, f"{_name(row)}: F1 {row.f1:.3f}, n = {row.support:,}") for row in drawn],
+        "support: measured products of the category (logarithmic)",
+        "F1",
+        "F1 of every category against its support",
+        report.min_support,
+    )
+    caption = f"{len(drawn):,} of {len(ordered):,} categories" if step > 1 else f"{len(ordered):,} categories"
+    if hidden:
+        caption += (
+            f"; {len(hidden):,} more have fewer than {report.min_support} measured products "
+            f"({sum(row.support for row in hidden):,} in all) and no figure of their own"
+        )
+    weakest = sorted(measured, key=lambda row: (row.f1, -row.support))[:MAX_BARS]
+    table = _table(
+        ("category", "measured", "precision", "recall", "F1"),
+        [
+            (
+                _name(row),
+                _count(row.support),
+                *("–" if v is None else f"{v:.3f}" for v in (row.precision, row.recall, row.f1)),
+            )
+            for row in weakest
+        ],
+        numbers=range(1, 5),
+    )
+    return _section(
+        "Support against F1",
+        _figure(picture, caption + ".") + "<h3>Weakest categories</h3>" + table,
+    )
+
+
+def _confusions(report: Report) -> str:
+    if not report.confusions:
+        return ""
+    rows = sorted(report.confusions, key=lambda row: -row.n)
+    picture = svg.bars(
+        [
+            (
+                f"{svg.shorten(row.true_path, 34)} → {svg.shorten(row.predicted_path, 34)} ({row.region})",
+                row.n,
+                f"{row.n:,}  ({row.share:.0%})",
+            )
+            for row in rows[:MAX_BARS]
+        ],
+        "Most frequent confusions",
+        "amber",
+        left=560,
+    )
+    table = _table(
+        ("region", "true category", "predicted as", "n", "share", "for example"),
+        [
+            (
+                row.region,
+                row.true_path,
+                row.predicted_path,
+                _count(row.n),
+                percent(row.share),
+                row.title or row.product_id,
+            )
+            for row in rows[:MAX_ROWS]
+        ],
+        numbers=(3, 4),
+    )
+    return _section(
+        "Most confused categories",
+        _figure(picture, "True category → what it was taken for, with the share of the true category's products.")
+        + _details(f"The {min(len(rows), MAX_ROWS)} most frequent, with an example each", table),
+    )
+
+
+BOOK_PARTS = (("new", "good"), ("changed", "blue"), ("unchanged", "grey"), ("superseded", "amber"), ("rejected", "red"))
+
+
+def _books(report: Report) -> str:
+    if not report.books:
+        return ""
+    rows = sorted(report.books, key=lambda row: row.source)
+    picture = svg.stacked(
+        [(b.source, [getattr(b, name) for name, _ in BOOK_PARTS], f"{b.read:,} read") for b in rows],
+        BOOK_PARTS,
+        "What became of the records of each source",
+    )
+    head = ("source", "files", "read", *(name for name, _ in BOOK_PARTS), "books")
+    body = [
+        (
+            b.source,
+            *(_count(v) for v in (b.files, b.read, *(getattr(b, name) for name, _ in BOOK_PARTS))),
+            Markup('<span class="pill good">balance</span>' if b.balance else '<span class="pill bad">off</span>'),
+        )
+        for b in rows
+    ]
+    return _section(
+        "Books per source",
+        _figure(picture, "Every record read is new, changed, unchanged, superseded or rejected.")
+        + _table(head, body, numbers=range(1, 8)),
+    )
+
+
+def _rejections(report: Report) -> str:
+    if not report.rejections:
+        return _section("Rejected records", '<p class="muted">No record was rejected.</p>')
+    counts: dict[tuple[str, str], int] = {}
+    by_source: dict[str, int] = {}
+    by_rule: dict[str, int] = {}
+    for row in report.rejections:
+        counts[row.source, row.rule] = counts.get((row.source, row.rule), 0) + row.rows
+        by_source[row.source] = by_source.get(row.source, 0) + row.rows
+        by_rule[row.rule] = by_rule.get(row.rule, 0) + row.rows
+    sources = sorted(by_source, key=lambda name: -by_source[name])[:MAX_BARS]
+    rules = sorted(by_rule, key=lambda name: -by_rule[name])[:MAX_BARS]
+    picture = svg.matrix(
+        sources, rules, [[counts.get((s, r), 0) for r in rules] for s in sources], "Rejected records by source and rule"
+    )
+    rows = sorted(report.rejections, key=lambda row: -row.rows)
+    read = {b.source: b.read for b in report.books}
+    body = [
+        (
+            r.source,
+            r.table,
+            r.rule,
+            _count(r.rows),
+            percent(r.rows / read[r.source]) if read.get(r.source) else "–",
+            r.reason or "",
+        )
+        for r in rows[:MAX_ROWS]
+    ]
+    left_out = (
+        f'<p class="small muted">{len(rows) - MAX_ROWS} more in silver.rejected.</p>' if len(rows) > MAX_ROWS else ""
+    )
+    return _section(
+        "Rejected records",
+        _figure(picture, "Records rejected, by source and by the first rule they broke.")
+        + _table(("source", "table", "rule", "rows", "of read", "for example"), body, numbers=(3, 4))
+        + left_out,
+    )
+
+
+def _unmapped(report: Report) -> str:
+    if not report.unmapped:
+        return ""
+    total = report.unmapped_total or len(report.unmapped)
+    rows = sorted(report.unmapped, key=lambda row: -row.products)
+    body = [(row.source, row.source_path, _count(row.products)) for row in rows[:MAX_ROWS]]
+    return _section(
+        "Unmapped categories",
+        f"<p>{total:,} category paths mean no category of the taxonomy yet; their products are predicted, not learnt "
+        "from. Map the first ones in <code>conf/taxonomy/&lt;source&gt;.csv</code>.</p>"
+        + _table(("source", "category path as the source gives it", "products"), body, numbers=(2,)),
+    )
+
+
+def _jobs(report: Report) -> str:
+    if not report.jobs:
+        return ""
+    picture = svg.bars(
+        [
+            (job.job if job.status == "done" else f"{job.job} ({job.status})", job.seconds, duration(job.seconds))
+            for job in report.jobs
+        ],
+        "Seconds per job",
+        left=200,
+    )
+    reasons = "".join(
+        f'<p><span class="pill {"bad" if job.status in ("failed", "refused") else "info"}">{escape(job.status)}</span> '
+        f"{escape(job.job)}: {escape(job.reason)}</p>"
+        for job in report.jobs
+        if job.reason
+    )
+    total = sum(job.seconds for job in report.jobs)
+    return _section("Seconds per job", _figure(picture, f"{duration(total)} in all.") + reasons)
+
+
+def _versions(report: Report) -> str:
+    rows = [("run", report.run_id), *report.versions]
+    body = "".join(f'<tr><th>{escape(name)}</th><td class="mono">{escape(value)}</td></tr>' for name, value in rows)
+    return _section(
+        "Where these figures come from",
+        f'<div class="scroll"><table>{body}</table></div>'
+        '<p class="small muted">The same commit, model and taxonomy give the same figures again.</p>',
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{body}</section>"
+
+
+def _figure(picture: str, caption: str) -> str:
+    return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _details(title: str, body: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{body}</details>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), dense: bool = False) -> str:
+    """An HTML table; `numbers` are right-aligned columns, `dense` fits a dozen columns on a page."""
+    right = set(numbers)
+    tight = ' style="padding:.45rem .5rem;white-space:normal"' if dense else ""
+
+    def cell(tag: str, at: int, text) -> str:
+        inner = text if isinstance(text, Markup) else escape(text or "")
+        kind = ' class="num"' if at in right else ""
+        return f"<{tag}{kind}{tight}>{inner}</{tag}>"
+
+    top = "".join(cell("th", at, name) for at, name in enumerate(head))
+    body = "".join(f"<tr>{''.join(cell('td', at, text) for at, text in enumerate(row))}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _link(text: str, address: str) -> str:
+    """A link; an address of any other scheme than these is shown as text only."""
+    if urlsplit(address).scheme in ("", "http", "https", "file"):
+        return f'<a href="{escape(address)}">{escape(text)}</a>'
+    return f"{escape(text)} {escape(address)}"
+
+
+def _point(row: RegionFigures, value: str, low: str, high: str):
+    centre = getattr(row, value)
+    if centre is None:
+        n = row.predictions if value == "coverage" else row.support
+        return f"n = {n or 0:,}"
+    return centre, getattr(row, low, None) if low else None, getattr(row, high, None) if high else None
+
+
+def _name(row: ClassFigures) -> str:
+    return row.category_path or row.category_id
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
