@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from shelfmark.ingest import identifiers, prices
-from shelfmark.ingest.categories import join_levels, split_path
+from shelfmark.ingest.categories import SEPARATOR, join_levels, split_path
 from shelfmark.ingest.jsonpath import follow, parse_path
 from shelfmark.ingest.languages import DEFAULT_LANGUAGES, LANGUAGES, detect
 from shelfmark.ingest.mapping import AttributeList, Categories, How, Language, Price, Source
@@ -55,7 +55,7 @@ class Product:
 
 def product_id(source: str, source_key: str) -> str:
     """The same product keeps it for ever: 32 hex digits of sha256 over source and key."""
-    return hashlib.sha256(f"{source}\0{source_key}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{source}\0{source_key}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def compile_source(source: Source) -> Callable[[Record], Product]:
@@ -218,7 +218,7 @@ def _key(source: Source, missing: frozenset[str]) -> Get:
             parts = [" ".join((get(record) or "").split()) for get in hashed]
             if not any(parts):
                 return None
-            return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+            return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
         return content_hash
     gets = [_getter(how, missing) for how in source.key.parts]
@@ -343,11 +343,8 @@ def _categories(categories: Categories, missing: frozenset[str]) -> Callable[[Re
             # `[]` reaches the names of one path; a list inside the list is a path of its own.
             nested = [node for node in reached if isinstance(node, list)]
             found = [join_levels(map(_text, node), drop) for node in nested or [reached]]
-        elif (
-            categories.separator == "auto" and text.lstrip().startswith("[") and isinstance(nodes := _json(text), list)
-        ):
-            nested = [node for node in nodes if isinstance(node, list)]
-            found = [join_levels((_name(one) for one in node), drop) for node in nested or [nodes]]
+        elif text.lstrip().startswith("[") and isinstance(nodes := _json(text), list):
+            found = _listed(nodes, categories.separator, drop)
         else:
             parts = text.split(categories.several) if categories.several else [text]
             found = [split_path(part, categories.separator, drop) for part in parts]
@@ -363,6 +360,17 @@ def _categories(categories: Categories, missing: frozenset[str]) -> Callable[[Re
         return list(paths)
 
     return from_field
+
+
+def _listed(nodes: list[Any], separator: str, drop: tuple[str, ...]) -> list[str | None]:
+    """Paths of a JSON list: of levels, of lists of levels, or of whole paths (as of an XML element that repeats)."""
+    if any(isinstance(node, list) for node in nodes):
+        return [join_levels(map(_name, node), drop) for node in nodes if isinstance(node, list)]
+    names = [_name(node) for node in nodes]
+    whole = [split_path(name, separator, drop) for name in names]
+    if separator != "auto" or any(path and SEPARATOR in path for path in whole):
+        return whole
+    return [join_levels(names, drop)]
 
 
 def _name(node: Any) -> str:

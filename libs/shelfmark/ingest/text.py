@@ -19,9 +19,11 @@ _ELEMENTS = (
 _TAG = re.compile(rf"</?(?:{_ELEMENTS})(?:\s[^<>]*)?/?>|<!--.*?-->|<!\[CDATA\[|\]\]>|<!doctype[^>]*>", re.I | re.S)
 _UNSEEN_BLOCK = re.compile(r"<(script|style)\b.*?</\1\s*>", re.I | re.S)
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-# Control characters, bidirectional marks, zero-width space, byte order mark, soft hyphen, halves of surrogate
-# pairs: nothing a reader sees. The
-# zero-width joiners U+200C and U+200D stay, because Indic and Persian words are spelled with them.
+# One character of UTF-8 read in another encoding makes two or more beyond ASCII, or one before what was a no-break
+# space: this cheap look spares most accented texts the long one of ftfy.
+_MAYBE_MOJIBAKE = re.compile("[^\x00-\x7f]{2}|[\xc2\xc3]")
+# Control characters, bidirectional marks, zero-width space, byte order mark, soft hyphen, halves of surrogate pairs:
+# nothing a reader sees. The zero-width joiners U+200C and U+200D stay: Indic and Persian words are spelled with them.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
@@ -42,7 +44,7 @@ def clean(text: str | None) -> str | None:
             if text.isprintable():
                 return (" ".join(text.split()) if "  " in text or text[0] == " " or text[-1] == " " else text) or None
             return " ".join(_UNSEEN.sub("", text).split()) or None
-    elif is_bad(text):
+    elif _MAYBE_MOJIBAKE.search(text) and is_bad(text):
         text = ftfy.fix_encoding(text)
     if "&" in text or "<" in text:
         text = decode_html(text)
