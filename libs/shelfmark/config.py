@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shelfmark.errors import UsageError
 
@@ -49,20 +49,30 @@ class Dedupe(Section):
 class Splits(Section):
     """Sides of the evaluation split, by leak group."""
 
-    train: float = Field(0.70, gt=0, lt=1)
-    tune: float = Field(0.10, gt=0, lt=1)
-    calibrate: float = Field(0.10, gt=0, lt=1)
-    test: float = Field(0.10, gt=0, lt=1)
+    train: float = Field(0.70, gt=0, lt=1, description="share of the products a classifier learns from")
+    tune: float = Field(0.10, gt=0, lt=1, description="share its settings are chosen on")
+    calibrate: float = Field(0.10, gt=0, lt=1, description="share its confidences are measured on")
+    test: float = Field(0.10, gt=0, lt=1, description="share it is judged on; the four shares sum to 1")
     seed: int = Field(42, description="seed of the draw")
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Splits:
+        total = self.train + self.tune + self.calibrate + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train, tune, calibrate and test must sum to 1, not {total:g}")
+        return self
 
 
 class Text(Section):
     """The text classifier."""
 
+    fields: list[Literal["title", "brand", "description"]] = Field(["title"], min_length=1, description="texts read")
     hash_bits: int = Field(20, ge=10, le=24, description="features are hashed into 2**hash_bits columns")
     cost: float = Field(1.0, gt=0, description="C of the linear SVM")
     epochs: int = Field(20, ge=1, description="passes of the solver at the most")
     tolerance: float = Field(0.1, gt=0, description="projected-gradient spread at which the solver stops")
+    min_rows: int = Field(2, ge=1, description="training rows a feature must be seen in to be learnt from")
+    prune: float = Field(0.0, ge=0, description="weights smaller than this are not kept")
     min_support: int = Field(2, ge=1, description="training rows a category needs to be learnt")
     reweight: Literal["none", "inverse", "effective"] = Field("none", description="class weights")
     beta: float = Field(0.999, gt=0, lt=1, description="beta of the effective number of samples")
@@ -75,6 +85,7 @@ class Decision(Section):
     """What is done with a prediction."""
 
     target_accuracy: float = Field(0.95, gt=0, le=1, description="accuracy that accepted predictions must reach")
+    roll_up_depth: int = Field(2, ge=1, description="highest level a roll-up may reach; 1 is a root")
 
 
 class Metrics(Section):
@@ -100,6 +111,9 @@ class Settings(Section):
     sources: list[str] = Field([], description="sources to take in: names of conf/sources/*.yml")
     source_dirs: list[str] = Field([], description="more folders of source mappings, before the built-in ones")
     taxonomy: str = Field("derived", description="`derived` or the path of a taxonomy file")
+    taxonomy_maps: str | None = Field(
+        None, description="folder of <source>.csv: what a source's category paths mean; empty: the built-in conf/taxonomy"
+    )
     mlflow_uri: str | None = Field(None, description="MLflow tracking address; empty: SQLite below home")
     spark: Spark = Spark()
     ingest: Ingest = Ingest()
