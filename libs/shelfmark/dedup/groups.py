@@ -98,7 +98,7 @@ def identity_edges(products: DataFrame, identities: tuple[str, ...]) -> DataFram
 
 def components(edges: DataFrame) -> DataFrame:
     """(product_id, root): for every product with an edge (left, right) the smallest product of its component."""
-    return _roots(edges, 1).mapInArrow(_open_roots, "product_id string, root string")
+    return roots(edges, 1).mapInArrow(_open_roots, "product_id string, root string")
 
 
 def assign(products: DataFrame, edges: DataFrame, column: str) -> DataFrame:
@@ -117,7 +117,7 @@ def assign(products: DataFrame, edges: DataFrame, column: str) -> DataFrame:
         yield from _strings(rows).to_batches(packed.ROWS)
 
     every = products.select("product_id").mapInArrow(ids, packed.SCHEMA)
-    return packed.step(every.union(_roots(edges, shards)), label, shards, f"product_id string, {column} string")
+    return packed.step(every.union(roots(edges, shards)), label, shards, f"product_id string, {column} string")
 
 
 def hash_ids(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -133,13 +133,22 @@ def lookup(ids: pa.ChunkedArray, roots: pa.Table | None) -> pa.ChunkedArray | pa
     return roots["root"].take(pc.index_in(ids, value_set=roots["product_id"].combine_chunks()))
 
 
-def _roots(edges: DataFrame, shards: int) -> DataFrame:
-    """Packed rows of kind "root" (product_id, root), sharded by product_id."""
+def roots(edges: DataFrame, shards: int, flag: str | None = None) -> DataFrame:
+    """Packed rows of kind "root" (product_id, root), sharded by product_id, of every product with an edge.
+
+    `flag` names a boolean column of `edges`: rows of the kind of that name (product_id) tell which products have an
+    edge where it is true.
+    """
 
     def forest(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         held = None
         # Folded every million edges: a partition's memory is its products, not its edges.
         for table in packed.gather(batches, 1_000_000):
+            if flag:
+                marked = table.filter(table[flag])
+                ids = pa.chunked_array([*marked["left"].chunks, *marked["right"].chunks], pa.string()).unique()
+                yield from packed.pack(flag, pa.table({"product_id": ids}), hash_ids(ids), shards)
+            table = table.select(["left", "right"])
             held = table if held is None else pa.concat_tables([held, table])
             _, _, kept = _union(held)
             held = held.filter(pa.array(kept)).combine_chunks()
@@ -156,7 +165,9 @@ def _roots(edges: DataFrame, shards: int) -> DataFrame:
             table = pa.table({"product_id": nodes[rows], "root": nodes.take(pa.array(label[rows]))})
             yield from packed.pack("root", table, keys[rows], shards)
 
-    return packed.step(edges.select("left", "right").mapInArrow(forest, packed.SCHEMA), unite, 1)
+    columns = ["left", "right", *([flag] if flag else [])]
+    forests = edges.select(*columns).mapInArrow(forest, packed.SCHEMA)
+    return packed.step(forests, unite, 1, through=(flag,) if flag else ())
 
 
 def _union(edges: pa.Table) -> tuple[pa.Array, np.ndarray, np.ndarray]:

@@ -1,0 +1,429 @@
+"""Duplicate groups: which look-alikes are one product, and which record speaks for them.
+
+1. Near pairs and shared GTINs make components (as in `groups`); a component is a block: what might be one product.
+2. A block is brought together in one place and resolved (`resolve`): records of one GTIN that nothing speaks against,
+   then titles that are near and that nothing speaks against.
+
+Strict on purpose: a duplicate that is missed costs a second row in the catalogue, two products merged are lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shelfmark.dedup import conflicts, groups, kernel, packed
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+    from shelfmark.config import Dedupe
+
+DUPLICATES = (
+    "product_id string, region string, group_id string, survivor boolean, relation string, similarity double, "
+    "matched_by string, group_size int"
+)
+
+FIELDS = ("title", "description", "brand", "gtin", "model_number", "price", "image", "item_group", "language")
+"""What counts for completeness, one point each; attributes and category_paths count one point when not empty."""
+
+
+Near = Callable[[int, list[int]], np.ndarray]
+"""`near(text, texts)`: the Jaccard similarity of one title to others, all known by their places."""
+
+
+@dataclass(slots=True)
+class Offer:
+    """One record as `resolve` sees it.
+
+    `text` is the place of its title in the shard's shingle sets, `seller` its source and region, `market` its region
+    and currency, `gtin` as stated, `link` the GTIN where it is evidence of identity (see `groups.MAX_TITLES`), `rank`
+    the order of survivors, `fingerprint` a hash of all it states but the title, `telling` whether that is enough to
+    prove anything within one source.
+    """
+
+    product_id: str
+    seller: str
+    market: str
+    title: str
+    text: int
+    language: str | None
+    brand: str | None
+    gtin: str | None
+    link: str | None
+    model: str | None
+    price: float | None
+    attributes: tuple[conflicts.Attribute, ...]
+    rank: tuple
+    fingerprint: int
+    telling: bool
+
+    colours: frozenset[str] = frozenset()
+    sizes: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Group:
+    """Offers that are one product, the survivor first."""
+
+    members: list[Offer]
+
+    @property
+    def survivor(self) -> Offer:
+        return self.members[0]
+
+
+def completeness() -> Column:
+    """How many of `FIELDS`, attributes and category_paths a product has: 0 to 11."""
+    from pyspark.sql import functions as F
+
+    known = [F.col(name).isNotNull().cast("int") for name in FIELDS]
+    known += [(F.coalesce(F.size(name), F.lit(0)) > 0).cast("int") for name in ("attributes", "category_paths")]
+    return sum(known[1:], known[0])
+
+
+def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = None) -> DataFrame:
+    """silver.duplicates: every product with its group, one row each; see `resolve` for the rules.
+
+    `pairs` are `candidates.near_pairs` of the same products, made with the same `settings`.
+    The survivor is the record with a GTIN before one without, then the most complete (`completeness`), then the one
+    with the longest description, then the smallest product_id. relation is `single` or `same`; similarity of a member
+    is to the survivor's title; matched_by of a survivor names the evidence of all its members.
+    """
+    from pyspark.sql import functions as F
+
+    from shelfmark.config import Dedupe
+
+    settings = settings or Dedupe()
+    size, similarity = settings.shingle, settings.similarity
+    shards = packed.shuffle_shards(products)
+    gtins = groups.identity_edges(products, ("gtin",)).withColumn("gtin", F.lit(True))
+    edges = pairs.select("left", "right", F.lit(False).alias("gtin")).unionByName(gtins)
+    picture = F.coalesce("image_id", "image")
+    offers = products.select(
+        "product_id",
+        "source",
+        "region",
+        "title",
+        "language",
+        "brand",
+        "gtin",
+        "model_number",
+        F.col("price").cast("double").alias("price"),
+        "currency",
+        "attributes",
+        completeness().alias("completeness"),
+        F.coalesce(F.length("description"), F.lit(0)).alias("description_length"),
+        F.xxhash64(
+            "description", "brand", "gtin", "model_number", "price", "currency", "attributes", "item_group", picture
+        ).alias("fingerprint"),
+        (F.col("price").isNotNull() & (F.col("description").isNotNull() | picture.isNotNull())).alias("telling"),
+    )
+
+    def spread(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for table in packed.gather(batches):
+            yield from packed.pack("offer", table, groups.hash_ids(table["product_id"]), shards)
+
+    def block(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
+        """Records alone go on as they are; the others to the shard of their block, GTIN only where it links them."""
+        if "offer" not in tables:
+            return
+        offers = tables["offer"]
+        ids = offers["product_id"]
+        root = groups.lookup(ids, tables.get("root"))
+        alone = pc.is_null(root)
+        single = offers.filter(alone).select(["product_id", "region"])
+        yield from packed.pack("single", single, groups.hash_ids(single["product_id"]), shards)
+        linked = pc.is_in(ids, value_set=tables["gtin"]["product_id"].combine_chunks()) if "gtin" in tables else False
+        link = pc.if_else(linked, offers["gtin"], pa.scalar(None, pa.string()))
+        offers = offers.append_column("link", link).append_column("block", root).filter(pc.invert(alone))
+        yield from packed.pack("block", offers, groups.hash_ids(offers["block"]), shards)
+
+    def settle(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
+        if "single" in tables:
+            yield from _singles(tables["single"])
+        if "block" in tables:
+            yield from _resolved(tables["block"], size, similarity)
+
+    spreads = offers.mapInArrow(spread, packed.SCHEMA).union(groups.roots(edges, shards, "gtin"))
+    blocks = packed.step(spreads, block, shards)
+    return packed.step(blocks, settle, shards, DUPLICATES)
+
+
+def resolve(offers: list[Offer], near: Near, similarity: float) -> list[Group]:
+    """The groups of a block's offers; the same for any order of `offers`. The rules, each with a test:
+
+    1. One GTIN: records of an equal GTIN are one product if brands, colours, sizes and quantities of equal name agree
+       or are not stated, and titles of one language share a word (`conflicts.unlike`).
+    2. Equal or near titles of different sellers (a seller is a source in a region): one product if the titles have
+       equal figures and edition words, nothing stated disagrees (GTIN, brand, model number, colour, size, quantities),
+       no word stands against another, and prices in one market and currency are within `conflicts.PRICE_RATIO`.
+    3. One seller: a source gives a key to each product, so equal titles are not enough. Two records are one product
+       only if everything agrees (title, description, brand, price, attributes, picture, ...) and a price with a
+       description or a picture is there to agree. Where a seller uses one title for several products, the title names
+       none, and proves nothing for other sellers' records either.
+    4. A record that does not state its colour (brand, size, ...) agrees with one that does, unless the block has
+       records of several: then it might be any of them, and is none.
+    5. No chains: the richest record comes first and leads; a record joins the leader it is nearest to, and must be
+       near to it, and in conflict with no member of its group. So every member is as like the survivor as the
+       threshold says, or has its GTIN.
+    """
+    for offer in offers:
+        offer.colours = conflicts.colours(offer.title, offer.attributes)
+        offer.sizes = conflicts.sizes(offer.title, offer.attributes)
+    offers = sorted(offers, key=lambda offer: offer.rank)
+    result = []
+    by_gtin = _by_gtin(offers)
+    for similar in _refine(by_gtin, _TITLE_FIELDS):
+        result += _by_title(similar, near, similarity)
+    return result
+
+
+def _value(get: Callable[[Offer], object]) -> Callable[[Group], object]:
+    """What the group states of a field: its first member that states anything."""
+    return lambda group: next((value for value in map(get, group.members) if value), None)
+
+
+_VARIANT_FIELDS = (_value(lambda o: o.brand), _value(lambda o: o.colours), _value(lambda o: o.sizes))
+_TITLE_FIELDS = (
+    # Figures and edition words have to be equal even where one title has none: hence tuples, which are never empty.
+    lambda group: (conflicts.numbers(group.survivor.title), conflicts.editions(group.survivor.title)),
+    _value(lambda o: o.gtin),
+    _value(lambda o: o.model),
+    *_VARIANT_FIELDS,
+)
+
+
+def _refine(found: list[Group], fields: Iterable[Callable[[Group], object]]) -> list[list[Group]]:
+    """Split groups into lists that agree on every field in turn; what is not stated agrees while there is one value."""
+    lists = [found]
+    for get in (*fields, None):
+        split = []
+        for some in lists:
+            if len(some) < 2:
+                split.append(some)
+            elif get is None:
+                split += _refine_quantities(some)
+            else:
+                split += _split(some, get)
+        lists = split
+    return lists
+
+
+def _split(some: list[Group], get: Callable[[Group], object]) -> list[list[Group]]:
+    values = [get(group) for group in some]
+    if len({value for value in values if value}) < 2:
+        return [some]
+    parts = defaultdict(list)
+    for value, group in zip(values, some):
+        parts[value].append(group)
+    return list(parts.values())
+
+
+def _refine_quantities(some: list[Group]) -> list[list[Group]]:
+    stated = {id(group): {} for group in some}
+    for group in some:
+        for member in group.members:
+            for name, value in conflicts.quantities(member.attributes).items():
+                stated[id(group)].setdefault(name, value)
+    lists = [some]
+    for name in sorted(set().union(*stated.values())):
+        lists = [part for one in lists for part in _split(one, lambda group, name=name: stated[id(group)].get(name))]
+    return lists
+
+
+def _by_gtin(offers: list[Offer]) -> list[Group]:
+    found, sharing = [], defaultdict(list)
+    for offer in offers:
+        group = Group([offer])
+        if offer.link:
+            sharing[offer.link].append(group)
+        else:
+            found.append(group)
+    for some in sharing.values():
+        for alike in _refine(some, _VARIANT_FIELDS):
+            leaders: list[Group] = []
+            for group in alike:
+                offer = group.survivor
+                home = next((leader for leader in leaders if all(_same_gtin(offer, m) for m in leader.members)), None)
+                if home is None:
+                    leaders.append(group)
+                else:
+                    home.members.append(offer)
+            found += leaders
+    return sorted(found, key=lambda group: group.survivor.rank)
+
+
+def _same_gtin(a: Offer, b: Offer) -> bool:
+    one_language = not (a.language and b.language) or a.language == b.language
+    if a.title and b.title and one_language and conflicts.unlike(a.title, b.title):
+        return False
+    if a.seller == b.seller:  # a vendor's own attribute names are comparable: any that differ make a variant
+        theirs = {name: (value, unit) for name, value, unit in b.attributes}
+        return all(theirs.get(name, (value, unit)) == (value, unit) for name, value, unit in a.attributes)
+    return True
+
+
+def _by_title(found: list[Group], near: Near, similarity: float) -> list[Group]:
+    if len(found) < 2:
+        return found
+    found = _one_seller(found)
+    uses = Counter((seller, text) for group in found for seller, text in {(m.seller, m.text) for m in group.members})
+    vague = {text for (_, text), count in uses.items() if count > 1}
+    leaders: list[Group] = []
+    texts: list[int] = []
+    result = []
+    for group in found:
+        offer = group.survivor
+        home, score = None, 0.0
+        if not offer.title or offer.text in vague:
+            result.append(group)
+            continue
+        scores = near(offer.text, texts)
+        for place in np.flatnonzero(scores >= similarity).tolist():
+            if scores[place] > score and _compatible(group, leaders[place]):
+                home, score = leaders[place], scores[place]
+        if home is None:
+            leaders.append(group)
+            texts.append(offer.text)
+            result.append(group)
+        else:
+            home.members += group.members
+    return result
+
+
+def _one_seller(found: list[Group]) -> list[Group]:
+    """Records of one seller that agree in everything, put together (rule 3)."""
+    result, known = [], {}
+    for group in found:
+        offer = group.survivor
+        key = (offer.seller, offer.text, offer.fingerprint)
+        if len(group.members) > 1 or not offer.telling or not offer.title:
+            result.append(group)
+        elif key in known:
+            known[key].members.append(offer)
+        else:
+            known[key] = group
+            result.append(group)
+    return result
+
+
+def _compatible(group: Group, other: Group) -> bool:
+    return not any(
+        a.seller == b.seller
+        or (a.market == b.market and conflicts.price_conflict(a.price, b.price))
+        or conflicts.substituted(a.title, b.title)
+        for a in group.members
+        for b in other.members
+    )
+
+
+def _singles(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    n = table.num_rows
+    rows = pa.table(
+        {
+            "product_id": table["product_id"],
+            "region": table["region"],
+            "group_id": table["product_id"],
+            "survivor": np.ones(n, np.bool_),
+            "relation": pa.array(["single"] * n, pa.string()),
+            "similarity": np.ones(n),
+            "matched_by": pa.nulls(n, pa.string()),
+            "group_size": np.ones(n, np.int32),
+        }
+    )
+    yield from rows.to_batches(packed.ROWS)
+
+
+def _resolved(table: pa.Table, size: int, similarity: float) -> Iterator[pa.RecordBatch]:
+    """Resolve all blocks of a shard."""
+    texts = kernel.normalise(table["title"]).dictionary_encode()
+    hashes, bounds = kernel.shingle_sets(*kernel.text_buffers(texts.dictionary), size)
+
+    def near(text: int, others: list[int]) -> np.ndarray:
+        return kernel.jaccard(hashes, bounds, np.full(len(others), text, np.int64), np.array(others, np.int64))
+
+    order = pc.sort_indices(table["block"])
+    table = table.take(order)
+    places = texts.indices.take(order).to_pylist()
+    rows: dict[str, list] = {name: [] for name in ("place", "group_id", "similarity", "matched_by", "group_size")}
+    blocks = table["block"].to_pylist()
+    regions = table["region"].to_pylist()
+    held: list[Offer] = []
+    at: dict[str, int] = {}
+
+    def close() -> None:
+        for group in resolve(held, near, similarity):
+            lead = group.survivor
+            scores = near(lead.text, [member.text for member in group.members]).tolist()
+            said: set[str] = set()
+            for member, score in zip(group.members[1:], scores[1:]):
+                words = _evidence(lead, member, score, similarity)
+                said |= set(words)
+                _add(at[member.product_id], lead, score, words, group)
+            _add(at[lead.product_id], lead, 1.0, sorted(said), group)
+
+    def _add(place: int, lead: Offer, score: float, words: list[str], group: Group) -> None:
+        rows["place"].append(place)
+        rows["group_id"].append(lead.product_id)
+        rows["similarity"].append(score)
+        rows["matched_by"].append(",".join(words) or None)
+        rows["group_size"].append(len(group.members))
+
+    for i, offer in enumerate(_offers(table, places)):
+        if held and blocks[i] != blocks[i - 1]:
+            close()
+            held, at = [], {}
+        held.append(offer)
+        at[offer.product_id] = i
+    close()
+    place = pa.array(rows["place"], pa.int64())
+    ids = table["product_id"].take(place)
+    size = np.array(rows["group_size"], np.int32)
+    out = pa.table(
+        {
+            "product_id": ids,
+            "region": pa.array(regions, pa.string()).take(place),
+            "group_id": pa.array(rows["group_id"], pa.string()),
+            "survivor": pc.equal(ids, pa.array(rows["group_id"], pa.string())),
+            "relation": pa.array(np.where(size > 1, "same", "single").tolist(), pa.string()),
+            "similarity": pa.array(rows["similarity"], pa.float64()),
+            "matched_by": pa.array(rows["matched_by"], pa.string()),
+            "group_size": size,
+        }
+    )
+    yield from out.to_batches(packed.ROWS)
+
+
+def _evidence(lead: Offer, member: Offer, score: float, similarity: float) -> list[str]:
+    words = ["gtin"] if lead.link and lead.link == member.link else []
+    return words + ["title"] if score >= similarity else words
+
+
+def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
+    columns = {name: table[name].to_pylist() for name in table.column_names if name != "block"}
+    for i in range(table.num_rows):
+        row = {name: column[i] for name, column in columns.items()}
+        yield Offer(
+            product_id=row["product_id"],
+            seller=f"{row['source']}\x1f{row['region']}",
+            market=f"{row['region']}\x1f{row['currency']}",
+            title=row["title"] or "",
+            text=places[i],
+            language=row["language"],
+            brand=conflicts.brand(row["brand"]),
+            gtin=row["gtin"],
+            link=row["link"],
+            model=conflicts.model(row["model_number"]),
+            price=row["price"],
+            attributes=tuple((a["name"], a["value"], a["unit"]) for a in row["attributes"] or ()),
+            rank=(row["gtin"] is None, -row["completeness"], -row["description_length"], row["product_id"]),
+            fingerprint=row["fingerprint"],
+            telling=row["telling"],
+        )
