@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 
 from shelfmark import config, tables
 from shelfmark.errors import UsageError
-from shelfmark.metrics import classification
+from shelfmark.metrics import classification, report
 
 SETTINGS = config.Metrics(min_support=5)
 TAXONOMY = {"shoes": None, "boots": "shoes", "trainers": "shoes", "socks": None, "wool": "socks"}
@@ -120,11 +120,15 @@ def test_confusions_are_the_most_frequent_mistakes_with_an_example(spark):
         *((f"e{at}", "SG", "train", ["wool"], "trainers", "trainers", "review") for at in range(9)),
         ("f", "SG", "test", ["wool"], "unheard-of", "unheard-of", "review"),
     ]
-    got = [tuple(row) for row in classification.confusions(*frames(spark, products), top=2).collect()]
-    assert got == [
+    rows = classification.confusions(*frames(spark, products), top=3).collect()
+    assert [tuple(row) for row in rows] == [
         ("MY", "boots", "shoes > boots", "trainers", "shoes > trainers", 6, 0.75, "a0"),
         ("SG", "wool", "socks > wool", "boots", "shoes > boots", 3, 3 / 13, "c0"),
+        ("SG", "wool", "socks > wool", "unheard-of", None, 1, 1 / 13, "f"),
     ]
+    assert report.confusion_rows(rows, {"f": "Warm socks"})[2] == report.Confusion(
+        "SG", "socks > wool", "unheard-of", 1, 1 / 13, "f", "Warm socks"
+    )
 
 
 def test_what_a_model_or_a_rule_said_is_no_truth_and_other_versions_do_not_count(spark):

@@ -107,8 +107,10 @@ def region_name(region: str) -> str:
 
 
 def percent(value: float | None) -> str | None:
-    """`81.0 %`; None stays None."""
-    return None if value is None else f"{100 * value:.1f} %"
+    """`81.0 %`, `< 0.1 %` for what would round to nothing; None stays None."""
+    if value is None:
+        return None
+    return "< 0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
 
 
 def duration(seconds: float) -> str:

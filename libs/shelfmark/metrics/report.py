@@ -7,10 +7,11 @@ or run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from markupsafe import Markup
@@ -125,6 +126,25 @@ class Report:
     """(text, path or address): data docs, MLflow. Relative paths work where the page is moved with its folder."""
     notes: list[str] = field(default_factory=list)
     """Lines a reader must see first, e.g. a source that was stopped and why."""
+
+
+def confusion_rows(rows: Iterable[Mapping[str, Any]], titles: Mapping[str, str] | None = None) -> list[Confusion]:
+    """`classification.confusions` rows as records; `titles` by product_id where the caller has looked them up.
+
+    A category that the taxonomy does not know is shown by its id.
+    """
+    return [
+        Confusion(
+            row["region"],
+            row["true_path"] or row["true_id"],
+            row["predicted_path"] or row["predicted_id"],
+            row["n"],
+            row["share"],
+            row["product_id"],
+            (titles or {}).get(row["product_id"]),
+        )
+        for row in rows
+    ]
 
 
 def write(report: Report, path: Path) -> Path:
@@ -390,7 +410,7 @@ def _rejections(report: Report) -> str:
     return _section(
         "Rejected records",
         _figure(picture, "Records rejected, by source and by the first rule they broke.")
-        + _table(("source", "table", "rule", "rows", "of read", "for example"), body, numbers=(3, 4))
+        + _long_table(("source", "table", "rule", "rows", "of read", "for example"), body, numbers=(3, 4))
         + left_out,
     )
 
@@ -405,7 +425,7 @@ def _unmapped(report: Report) -> str:
         "Unmapped categories",
         f"<p>{total:,} category paths mean no category of the taxonomy yet; their products are predicted, not learnt "
         "from. Map the first ones in <code>conf/taxonomy/&lt;source&gt;.csv</code>.</p>"
-        + _table(("source", "category path as the source gives it", "products"), body, numbers=(2,)),
+        + _long_table(("source", "category path as the source gives it", "products"), body, numbers=(2,)),
     )
 
 
@@ -455,16 +475,22 @@ def _details(title: str, body: str) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), dense: bool = False) -> str:
     """An HTML table; `numbers` are right-aligned columns, `dense` fits a dozen columns on a page."""
     right = set(numbers)
-    tight = ' style="padding:.45rem .5rem;white-space:normal"' if dense else ""
+    tight = {"th": ' style="padding:.45rem .5rem;white-space:normal"', "td": ' style="padding:.45rem .5rem"'}
 
     def cell(tag: str, at: int, text) -> str:
         inner = text if isinstance(text, Markup) else escape(text or "")
         kind = ' class="num"' if at in right else ""
-        return f"<{tag}{kind}{tight}>{inner}</{tag}>"
+        return f"<{tag}{kind}{tight[tag] if dense else ''}>{inner}</{tag}>"
 
     top = "".join(cell("th", at, name) for at, name in enumerate(head))
     body = "".join(f"<tr>{''.join(cell('td', at, text) for at, text in enumerate(row))}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _long_table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
+    """The first rows open, the others behind a click."""
+    first, rest = rows[:MAX_BARS], rows[MAX_BARS:]
+    return _table(head, first, numbers) + (_details(f"{len(rest)} more", _table(head, rest, numbers)) if rest else "")
 
 
 def _link(text: str, address: str) -> str:

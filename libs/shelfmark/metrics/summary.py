@@ -130,4 +130,4 @@ def _count(value: int | None) -> str:
 
 
 def _share(part: int | None, whole: int | None) -> str:
-    return f"{100 * part / whole:.1f} %" if part is not None and whole else ""
+    return percent(part / whole) if part is not None and whole else ""

@@ -1,0 +1,148 @@
+"""The run report: complete, offline, and safe against what vendors write."""
+
+import re
+
+import pytest
+from lxml import html
+
+from shelfmark.metrics import report, svg
+from shelfmark.metrics.figures import ClassFigures, JobFigures, RegionFigures, class_figures, percent, region_figures
+from shelfmark.metrics.report import Books, Confusion, Rejection, Report, Unmapped
+
+EVIL = "<script>alert('x')</script> & \"quoted\" <b>"
+
+
+@pytest.fixture(scope="module")
+def full():
+    return Report(
+        run_id="r-1",
+        created="2025-01-02 03:04 UTC",
+        versions=[("lake commit", "c0ffee"), ("model version", EVIL)],
+        regions=[
+            RegionFigures("*", 902, 0.7, 0.81, 0.78, 9020, 0.75, 0.81, 0.8, 0.95, 0.9, 0.77, 40, 0.1, 0.09),
+            RegionFigures(EVIL, 900, 0.7, 0.81, 0.78, 9000, 0.75, 0.81, 0.8, 0.95, 0.9, 0.77, 40, 0.1, 0.09),
+            RegionFigures("TH", 2, predictions=20),
+        ],
+        classes=[
+            ClassFigures("*", "a", f"Shoes > {EVIL}", 500, 0.9, 0.8, 0.847),
+            ClassFigures("*", "b", None, 12, 0.1, 0.1, 0.1),
+            ClassFigures("*", "c", "Socks", 3),
+        ],
+        confusions=[Confusion("IN", EVIL, "Socks", 31, 0.4, "p1", EVIL)],
+        rejections=[Rejection("lazada", EVIL, 1234, reason=EVIL), Rejection("costco", "title_present", 1)],
+        books=[Books("lazada", 10, 5, 1, 1, 2, 1), Books(EVIL, 11, 5, 1, 1, 2, 1)],
+        jobs=[JobFigures("ingest", 61.0), JobFigures("predict", 1.0, "failed", EVIL)],
+        unmapped=[Unmapped("shein", EVIL, 77)],
+        unmapped_total=5,
+        links=[("data docs", "quality/index.html"), ("evil", "javascript:alert(1)")],
+        notes=[EVIL],
+    )
+
+
+def text_of(page):
+    return " ".join(html.fromstring(page).text_content().split())
+
+
+def test_every_part_is_on_the_page(full):
+    page = report.render(full)
+    text = text_of(page)
+    assert html.fromstring(page).findtext(".//h1") == "Agreement with source labels"
+    for expected in (
+        "Nobody has checked those categories yet",
+        "r-1",
+        "c0ffee",
+        "78.0 %",
+        "75.0 % to 81.0 %",
+        "n = 2",
+        "1 more have fewer than 10 measured products (3 in all)",
+        "1 min 01 s",
+        "5 category paths mean no category",
+        "predict (failed)",
+        "1,234",
+    ):
+        assert expected in text
+    # One picture each: regions, support against F1, confusions, books, rejections, seconds.
+    assert [e.get("aria-label") for e in html.fromstring(page).iter("svg")] == [
+        "Accuracy, macro-F1 and coverage per region",
+        "F1 of every category against its support",
+        "Most frequent confusions",
+        "What became of the records of each source",
+        "Rejected records by source and rule",
+        "Seconds per job",
+    ]
+    assert [e.text for e in html.fromstring(page).xpath("//span[contains(@class,'pill')]")].count("balance") == 1
+    assert "off" in text  # the books of the other source do not balance, and the page says so
+
+
+def test_vendor_text_stays_text_and_nothing_is_fetched(full):
+    page = report.render(full)
+    tree = html.fromstring(page)
+    assert not list(tree.iter("script", "img", "link", "iframe"))
+    assert not tree.xpath("//section//b")  # no tag of a vendor came through
+    assert [a.get("href") for a in tree.iter("a")] == ["quality/index.html"]
+    assert not re.search(r"(src|href)=\"https?:|url\(|@import", page)
+    assert text_of(page).count("alert('x')") > 10
+    assert not tree.xpath("//@*[starts-with(name(), 'on')]")
+
+
+def test_an_empty_run_still_has_a_page(tmp_path):
+    path = report.write(Report("r-0", "today"), tmp_path / "new" / "report.html")
+    text = text_of(path.read_text("utf-8"))
+    assert "Nothing was measured in this run." in text
+    assert "No record was rejected." in text
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_many_categories_and_rules_are_thinned_out_and_say_so(full):
+    many = Report(
+        "r",
+        "today",
+        classes=[ClassFigures("*", f"c{i}", f"C {i}", i + 1, 0.5, 0.5, 0.5) for i in range(7000)],
+        rejections=[Rejection(f"s{i % 30}", f"rule {i}", i + 1) for i in range(90)],
+    )
+    page = report.render(many)
+    assert "of 7,000 categories" in page
+    assert page.count("<circle") <= report.MAX_POINTS
+    assert "40 more in silver.rejected" in page
+
+
+def test_figures_are_read_from_metric_rows():
+    def row(region, category, metric, value, support, low=None, high=None):
+        return {
+            "region": region,
+            "category_id": category,
+            "category_path": None if category == "*" else f"path of {category}",
+            "metric": metric,
+            "value": value,
+            "support": support,
+            "low": low,
+            "high": high,
+        }
+
+    rows = [
+        row("*", "*", "accuracy", 0.8, 100, 0.7, 0.9),
+        row("*", "*", "categories", 7.0, 100),
+        row("*", "*", "coverage", 0.5, 1000),
+        row("*", "*", "a_later_metric", 0.5, 1000),
+        row("IN", "*", "accuracy", None, 2),
+        row("*", "c1", "f1", 0.3, 11),
+        row("*", "c1", "recall", 0.4, 11),
+        row("*", "c2", "f1", None, 40),
+        row("IN", "c1", "f1", 0.9, 5),
+    ]
+    india, everywhere = region_figures(rows)
+    assert india == RegionFigures("IN", 2)
+    assert (everywhere.region, everywhere.support, everywhere.predictions) == ("*", 100, 1000)
+    assert (everywhere.accuracy, everywhere.accuracy_low, everywhere.accuracy_high) == (0.8, 0.7, 0.9)
+    assert (everywhere.categories, everywhere.coverage) == (7, 0.5)
+    assert class_figures(rows) == [
+        ClassFigures("*", "c2", "path of c2", 40),
+        ClassFigures("*", "c1", "path of c1", 11, recall=0.4, f1=0.3),
+    ]
+
+
+def test_long_names_keep_their_last_levels():
+    assert svg.shorten("Apparel > Women > Shoes > Boots", 20) == "… > Shoes > Boots"
+    assert svg.shorten("a" * 30, 10) == "a" * 9 + "…"
+    assert svg.shorten("short", 10) == "short"
+    assert [percent(v) for v in (0.0, 0.0001, 0.5, None)] == ["0.0 %", "< 0.1 %", "50.0 %", None]
