@@ -21,7 +21,7 @@ from shelfmark.config import resource
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.ingest.formats import Format
 from shelfmark.ingest.jsonpath import parse_path
-from shelfmark.ingest.languages import DEFAULT_LANGUAGES, LANGUAGES, undetectable
+from shelfmark.ingest.languages import LANGUAGES, undetectable
 from shelfmark.ingest.prices import CURRENCIES
 
 FILL_IN = "FILL IN"
@@ -138,7 +138,7 @@ class Region(How):
 
 def _language_section(value: Any) -> Any:
     if value == "detect":
-        return {"detect": list(DEFAULT_LANGUAGES)}
+        return {"detect": "detect"}
     return {"constant": value} if isinstance(value, str) else value
 
 
@@ -147,15 +147,19 @@ class Language(Option):
 
     constant: str | None = None
     field: str | None = Field(None, description="the vendor's field with an ISO 639-1 code, `en` or `en-GB`")
-    by_region: dict[str, str | list[str]] = Field({}, description="region -> code, `detect`, or a list to detect among")
-    detect: list[str] = Field([], description="detect, among these codes")
+    by_region: dict[str, str | Annotated[list[str], Field(min_length=1)]] = Field(
+        {}, description="region -> code, `detect`, or a list to detect among"
+    )
+    detect: Literal["detect"] | list[str] = Field(
+        [], description="detect, among these codes; unclear titles: the first"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Language:
         given = [name for name in ("constant", "field", "by_region", "detect") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError(f"give one of a code, field, by_region, detect; here: {', '.join(given) or 'none'}")
-        codes = [self.constant, *self.detect]
+        codes = [self.constant, *(self.detect if self.detect != "detect" else ())]
         for choice in self.by_region.values():
             codes += [None if choice == "detect" else choice] if isinstance(choice, str) else choice
         for code in codes:

@@ -15,7 +15,7 @@ from typing import Any
 from shelfmark.ingest import identifiers, prices
 from shelfmark.ingest.categories import SEPARATOR, join_levels, split_path
 from shelfmark.ingest.jsonpath import follow, parse_path
-from shelfmark.ingest.languages import DEFAULT_LANGUAGES, LANGUAGES, detect
+from shelfmark.ingest.languages import LANGUAGES, detect
 from shelfmark.ingest.mapping import AttributeList, Categories, How, Language, Price, Source
 from shelfmark.ingest.quantities import DIMENSIONS, plain, quantities, quantity
 from shelfmark.ingest.text import clean
@@ -261,9 +261,9 @@ def _language(
     language: Language, missing: frozenset[str]
 ) -> Callable[[Record, str, str | None, list[str]], str | None]:
     def decide(choice: str | list[str] | None, title: str, problems: list[str]) -> str | None:
-        if isinstance(choice, str) and choice != "detect":
-            return choice
-        found = detect(title, DEFAULT_LANGUAGES if isinstance(choice, str) else choice) if choice else None
+        if isinstance(choice, list):
+            return detect(title, choice, home=choice[0])
+        found = detect(title) if choice == "detect" else choice
         if found is None:
             problems.append("language_unknown")
         return found
@@ -277,7 +277,9 @@ def _language(
                 return stated
             problems.append("language_unknown")
             return None
-        return decide(language.by_region.get(region) if language.by_region else language.detect, title, problems)
+        return decide(
+            language.by_region.get(region) if language.by_region else language.detect or None, title, problems
+        )
 
     return of
 
