@@ -19,9 +19,6 @@ FNV_OFFSET = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bit: offset and prime a
 FNV_PRIME = np.uint64(0x100000001B3)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: makes (a, b) and (b, a) two bigrams
 SPACE = np.uint8(0x20)  # between words, before the first and after the last
-import os
-WITHIN = bool(int(os.environ.get("WITHIN","0")))
-PUNCT = bool(int(os.environ.get("PUNCT","0")))
 SHORTEST, LONGEST = 2, 5  # characters of a gram
 FIELDS = 7  # a token of the single byte 1..7 says that the tokens after it are of that field
 WORD_SHARE = 4  # a quarter of the columns is for word grams, the rest for the (more) character grams
@@ -45,30 +42,11 @@ def _column(h, low, span):
 
 
 @njit(cache=True, nogil=True)
-def _add(column, start, used, row, columns, counts, slot, stamp):
-    """Count `column` in the row whose entries are columns[start:used]; returns the new `used`.
+def _char_grams(text, size, salt, low, span, out, used):
+    """Write the column of every character gram of text[:size] to out[used:]; returns the new `used`.
 
-    `slot`/`stamp` are an open-addressing table over the row's own entries; a stamp of another row means empty.
+    text is UTF-8: " word word ", each space the end of one word and the start of the next.
     """
-    mask = len(slot) - 1
-    s = (column * np.uint32(0x9E3779B1)) & np.uint32(mask)
-    while stamp[s] == row:
-        at = slot[s]
-        if columns[at] == column:
-            if counts[at] < 255:
-                counts[at] += np.uint8(1)
-            return used
-        s = (s + np.uint32(1)) & np.uint32(mask)
-    stamp[s] = row
-    slot[s] = used
-    columns[used] = column
-    counts[used] = np.uint8(1)
-    return used + 1
-
-
-@njit(cache=True, nogil=True)
-def _char_grams(text, size, salt, low, span, start, used, row, columns, counts, slot, stamp):
-    """Add the character grams of text[:size]; a character is a UTF-8 code point. Returns the new `used`."""
     for p in range(size):
         if (text[p] & 0xC0) == 0x80:  # 10xxxxxx continues a code point and never starts one
             continue
@@ -82,40 +60,69 @@ def _char_grams(text, size, salt, low, span, start, used, row, columns, counts, 
                 end += 1
             length += 1
             if length >= SHORTEST:
-                used = _add(_column(h, low, span), start, used, row, columns, counts, slot, stamp)
-            if WITHIN and length > 1 and text[end - 1] == SPACE:
+                out[used] = _column(h, low, span)
+                used += 1
+                if text[end - 1] == SPACE:  # the word's end: grams do not cross words
+                    break
+    return used
+
+
+@njit(cache=True, nogil=True)
+def _count(columns, counts, start, end, row, slot, stamp):
+    """Count equal entries of columns[start:end] and keep the first of each, in place; returns the new end.
+
+    `slot` and `stamp` are an open-addressing table; a stamp of another row means an empty place.
+    """
+    mask = np.uint32(len(slot) - 1)
+    used = start
+    for j in range(start, end):
+        column = columns[j]
+        at = (column * np.uint32(0x9E3779B1)) & mask
+        found = False
+        while stamp[at] == row:
+            if columns[slot[at]] == column:
+                if counts[slot[at]] < 255:
+                    counts[slot[at]] += np.uint8(1)
+                found = True
                 break
+            at = (at + np.uint32(1)) & mask
+        if not found:
+            stamp[at], slot[at] = row, used
+            columns[used], counts[used] = column, np.uint8(1)
+            used += 1
     return used
 
 
 @njit(cache=True, nogil=True)
 def _ngrams(rows, tokens, text, bits, char_fields, limits, columns, counts, slot, stamp, line):
-    n = len(rows) - 1
     words = (1 << bits) // WORD_SHARE
     chars = (1 << bits) - words
-    indptr = np.zeros(n + 1, np.int64)
+    indptr = np.zeros(len(rows), np.int64)
     used = 0
-    for i in range(n):
-        start, row = used, i + 1
+    for i in range(len(rows) - 1):
+        start = used
         field, seen, size = 0, 0, 0
         before, has_before = np.uint64(0), False
         salt = FNV_OFFSET
         for t in range(rows[i], rows[i + 1]):
             a, b = tokens[t], tokens[t + 1]
             if b - a == 1 and 0 < text[a] <= FIELDS:
-                used = _char_grams(line, size, salt, words, chars, start, used, row, columns, counts, slot, stamp)
-                field, seen, size, has_before = int(text[a]), 0, 0, False
+                used = _char_grams(line, size, salt, words, chars, columns, used)
+                field, seen, size, has_before = np.int64(text[a]), 0, 0, False
                 salt = FNV_OFFSET ^ (np.uint64(field) * GOLDEN)
                 continue
-            spoken = False  # a token of punctuation only says nothing
-            for p in range(a, b):
-                c = text[p]
-                if c >= 0x80 or 0x30 <= c <= 0x39 or 0x61 <= c <= 0x7A or 0x41 <= c <= 0x5A:
-                    spoken = True
-                    break
-            if not (spoken or PUNCT) or seen >= limits[field]:
+            if b == a or seen >= limits[field]:
                 continue
             seen += 1
+            h = salt
+            for p in range(a, b):
+                h = (h ^ np.uint64(text[p])) * FNV_PRIME
+            columns[used] = _column(h, 0, words)
+            used += 1
+            if has_before:
+                columns[used] = _column((before * GOLDEN) ^ h, 0, words)
+                used += 1
+            before, has_before = h, True
             if char_fields[field]:
                 if size == 0:
                     line[0] = SPACE
@@ -125,16 +132,8 @@ def _ngrams(rows, tokens, text, bits, char_fields, limits, columns, counts, slot
                     size += 1
                 line[size] = SPACE
                 size += 1
-            if not spoken: continue
-            h = salt
-            for p in range(a, b):
-                h = (h ^ np.uint64(text[p])) * FNV_PRIME
-            used = _add(_column(h, 0, words), start, used, row, columns, counts, slot, stamp)
-            if has_before:
-                pair = (before * GOLDEN) ^ h
-                used = _add(_column(pair, 0, words), start, used, row, columns, counts, slot, stamp)
-            before, has_before = h, True
-        used = _char_grams(line, size, salt, words, chars, start, used, row, columns, counts, slot, stamp)
+        used = _char_grams(line, size, salt, words, chars, columns, used)
+        used = _count(columns, counts, start, used, i + 1, slot, stamp)
         indptr[i + 1] = used
     return indptr
 
@@ -168,7 +167,7 @@ def ngrams(
     most_words = np.full(FIELDS + 1, np.iinfo(np.int64).max)
     for field, limit in (limits or {}).items():
         most_words[field] = limit
-    slot, stamp = np.empty(table, np.int64), np.zeros(table, np.int64)
+    slot, stamp = np.empty(table, np.int64), np.zeros(table, np.int32)
     line = np.empty(widest, np.uint8)
     indptr = _ngrams(rows, offsets, text, bits, with_chars, most_words, columns, counts, slot, stamp, line)
     used = indptr[-1]

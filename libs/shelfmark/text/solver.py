@@ -20,8 +20,8 @@ import numpy as np
 from numba import njit
 
 from shelfmark.text.kernel import SCALE
-
-GROUP = 32  # categories solved together: their weights of a column are two cache lines, their states one uint32
+from shelfmark.text.vector import WIDTH as GROUP
+from shelfmark.text.vector import gather, scatter
 
 
 class Rows(NamedTuple):
@@ -48,7 +48,23 @@ def _square_norms(indptr, values):
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _pass(
-    indptr, columns, values, labels, weights, norms, first, cost, positive, live, alpha, active, w, bias, limit, high, low
+    indptr,
+    columns,
+    values,
+    labels,
+    weights,
+    norms,
+    first,
+    cost,
+    positive,
+    live,
+    alpha,
+    active,
+    w,
+    bias,
+    limit,
+    high,
+    low,
 ):
     """One pass over a part of the rows; updates alpha, active, w, bias, high and low in place."""
     score = np.empty(GROUP, np.float32)
@@ -61,11 +77,7 @@ def _pass(
         for k in range(GROUP):
             score[k] = bias[k]
             step[k] = np.float32(0)
-        for j in range(start, end):
-            value = np.float32(values[j]) * SCALE
-            at = columns[j]
-            for k in range(GROUP):
-                score[k] += value * w[at, k]
+        gather(w, columns, values, start, end, SCALE, score)
         own = labels[i] - first
         moved = False
         for k in range(GROUP):
@@ -94,11 +106,7 @@ def _pass(
         if moved:
             for k in range(GROUP):
                 bias[k] += step[k]
-            for j in range(start, end):
-                value = np.float32(values[j]) * SCALE
-                at = columns[j]
-                for k in range(GROUP):
-                    w[at, k] += value * step[k]
+            scatter(w, columns, values, start, end, SCALE, step)
 
 
 def solve(
@@ -140,7 +148,19 @@ def solve(
         for p in order:
             at = slice(int(starts[p]), int(starts[p + 1]))
             _pass(
-                *parts[p], norms[p], first, np.float32(cost), boost, live, alpha[at], active[at], w, bias, limit, high, low
+                *parts[p],
+                norms[p],
+                first,
+                np.float32(cost),
+                boost,
+                live,
+                alpha[at],
+                active[at],
+                w,
+                bias,
+                limit,
+                high,
+                low,
             )
         for k in range(categories):
             if not int(live) >> k & 1:

@@ -1,0 +1,285 @@
+"""The steps of training, each a plain function over files of a work folder; no Spark here.
+
+A step is a task: it reads parts written before it, and writes files nobody else writes, whole or not at all. `fit` puts
+them in order and leaves to `each` where they run: in this process (`in_process`), or as Spark tasks (train.py).
+
+1. `count_grams`: tokens to hashed n-gram counts, a part of the rows per task.
+2. `count_columns`: in how many rows each hashed column appears, summed over parts.
+3. `weigh_part`: counts to TF-IDF of the columns that are learnt from.
+4. `solve_block`: the weights of a block of sibling categories, from all parts, memory-mapped: tasks of one machine
+   share them through the page cache.
+5. `merge_blocks`: the blocks as one sparse matrix, column by column, as prediction reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+
+from shelfmark.config import Text
+from shelfmark.text import kernel
+from shelfmark.text.solver import GROUP, Rows, solve
+
+Each = Callable[[Callable[[Any], Any], Sequence[Any]], list]
+"""Calls a function once per item, anywhere, and gives the results in the items' order."""
+
+CHAR_FIELDS = {"title", "brand"}  # fields with character grams; a description would bring thousands a row
+DESCRIPTION_WORDS = 60  # words read of a description: its head says what the thing is
+
+
+def in_process(function: Callable[[Any], Any], items: Sequence[Any]) -> list:
+    """Run the steps here, one after the other."""
+    return [function(item) for item in items]
+
+
+def grams(tokens: pa.Array, text: Text) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`kernel.ngrams` of a token column of `text.fields`, as the settings say."""
+    chars = tuple(i for i, name in enumerate(text.fields) if name in CHAR_FIELDS)
+    limits = {i: DESCRIPTION_WORDS for i, name in enumerate(text.fields) if name not in CHAR_FIELDS}
+    return kernel.ngrams(tokens, text.hash_bits, chars, limits)
+
+
+def count_grams(work: Path, part: int, batches: Iterable[tuple[pa.Array, np.ndarray, np.ndarray]], text: Text) -> int:
+    """Write part `part` of the rows from (tokens, labels, weights) batches; returns its rows.
+
+    Labels are category numbers (-1: none of the learnt), weights the trust in them.
+    """
+    indptrs, columns, counts, labels, weights, used = [np.zeros(1, np.int64)], [], [], [], [], 0
+    for tokens, label, weight in batches:
+        ends, column, count = grams(tokens, text)
+        indptrs.append(ends[1:] + used)
+        used += ends[-1]
+        columns.append(column)
+        counts.append(count)
+        labels.append(np.asarray(label, np.int32))
+        weights.append(np.asarray(weight, np.float32))
+    folder = part_folder(work, part)
+    save(folder / "labels.npy", _joined(labels, np.int32))
+    save(folder / "weights.npy", _joined(weights, np.float32))
+    save(folder / "counted_indptr.npy", np.concatenate(indptrs))
+    save(folder / "counted_columns.npy", _joined(columns, np.uint32))
+    save(folder / "counts.npy", _joined(counts, np.uint8))
+    return sum(map(len, labels))
+
+
+def count_columns(parts: Sequence[int], work: Path, bits: int) -> Path:
+    """Sum over `parts` of the rows each hashed column appears in; returns the file of int64[2**bits]."""
+    total = np.zeros(1 << bits, np.int64)
+    for part in parts:
+        total += kernel.document_frequency(load_array(part_folder(work, part) / "counted_columns.npy"), bits)
+    path = work / f"frequency-{parts[0]:06d}.npy"
+    save(path, total)
+    return path
+
+
+def weigh_part(part: int, work: Path, model: Path) -> None:
+    """Write TF-IDF rows of a part from its counts, and drop the counts."""
+    folder = part_folder(work, part)
+    raw = [folder / name for name in ("counted_indptr.npy", "counted_columns.npy", "counts.npy")]
+    if not all(path.exists() for path in raw) and (folder / "values.npy").exists():
+        return  # a second attempt of the task
+    rows = kernel.weigh(*map(load_array, raw), load_array(model / "lookup.npy"), load_array(model / "idf.npy"))
+    for name, array in zip(("indptr", "columns", "values"), rows):
+        save(folder / f"{name}.npy", array)
+    for path in raw:
+        path.unlink()
+
+
+def read_part(part: int, work: Path) -> Rows:
+    """A weighed part, memory-mapped."""
+    folder = part_folder(work, part)
+    return Rows(*(load_array(folder / f"{name}.npy") for name in Rows._fields))
+
+
+def solve_block(
+    block: tuple[int, int], work: Path, parts: Sequence[int], width: int, text: Text, boost: np.ndarray
+) -> dict[str, Any]:
+    """Solve the categories [first, last) and write their weights column by column; returns what it took.
+
+    Weights below `text.prune` in size are left out: they are the trace of rows that only just touch the margin.
+    """
+    first, last = block
+    started = time.process_time()
+    rows = [read_part(part, work) for part in parts]
+    weights, bias, passes = solve(
+        rows, width, first, last - first, text.cost, boost[first:last], text.epochs, text.tolerance
+    )
+    solved = time.process_time()
+    indptr, categories, values = sparse_columns(weights, first, text.prune)
+    folder = work / "blocks" / f"{first:06d}"
+    for name, array in (("indptr", indptr), ("categories", categories), ("values", values), ("bias", bias)):
+        save(folder / f"{name}.npy", array)
+    return {
+        "first": first,
+        "passes": passes.tolist(),
+        "solve_seconds": solved - started,
+        "kept": len(values),
+        "seconds": time.process_time() - started,
+    }
+
+
+@njit(cache=True, nogil=True)
+def _sparse(weights, first, smallest, indptr, categories, values):
+    used = 0
+    for i in range(weights.shape[0]):
+        for k in range(weights.shape[1]):
+            if abs(weights[i, k]) >= smallest:
+                if len(values):
+                    categories[used] = first + k
+                    values[used] = weights[i, k]
+                used += 1
+        indptr[i + 1] = used
+    return used
+
+
+def sparse_columns(weights: np.ndarray, first: int, smallest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of `weights` [columns, categories] without what is smaller than `smallest`.
+
+    Returns indptr int64[columns + 1], categories uint16 (numbered from `first`), values float32.
+    """
+    indptr = np.zeros(len(weights) + 1, np.int64)
+    smallest = np.float32(max(smallest, np.finfo(np.float32).tiny))  # zeros never stay
+    used = _sparse(weights, first, smallest, indptr, np.empty(0, np.uint16), np.empty(0, np.float32))
+    categories, values = np.empty(used, np.uint16), np.empty(used, np.float32)
+    if used:
+        _sparse(weights, first, smallest, indptr, categories, values)
+    return indptr, categories, values
+
+
+@njit(cache=True, nogil=True)
+def _place(indptr, categories, values, fill, out_categories, out_values):
+    for i in range(len(indptr) - 1):
+        at = fill[i]
+        for j in range(indptr[i], indptr[i + 1]):
+            out_categories[at] = categories[j]
+            out_values[at] = values[j]
+            at += 1
+        fill[i] = at
+
+
+def merge_blocks(blocks: Sequence[tuple[int, int]], work: Path, model: Path) -> int:
+    """Join the blocks to indptr, categories, values and bias of the model; returns the weights kept.
+
+    The output is memory-mapped and a block is read at a time, so memory stays small whatever the model's size.
+    """
+    folders = [work / "blocks" / f"{first:06d}" for first, _ in sorted(blocks)]
+    indptr = load_array(folders[0] / "indptr.npy").astype(np.int64)
+    for folder in folders[1:]:
+        indptr += load_array(folder / "indptr.npy")
+    size = int(indptr[-1])
+    out = {}
+    for name, kind in (("categories", np.uint16), ("values", np.float32)):
+        path = model / f"{name}.npy"
+        if size:
+            out[name] = np.lib.format.open_memmap(path, "w+", kind, (size,))
+        else:
+            np.save(path, np.empty(0, kind))
+    fill = indptr[:-1].copy()
+    if size:
+        for folder in folders:
+            _place(*(load_array(folder / f"{n}.npy") for n in ("indptr", "categories", "values")), fill, *out.values())
+        for array in out.values():
+            array.flush()
+    save(model / "indptr.npy", indptr)
+    save(model / "bias.npy", np.concatenate([load_array(folder / "bias.npy") for folder in folders]))
+    return size
+
+
+def category_blocks(categories: int, tasks: int) -> list[tuple[int, int]]:
+    """Cut the categories, neighbours in the tree, into blocks of at most GROUP; about `tasks` of them or more.
+
+    Siblings share their hard negatives, so a block of them skips the rows of other branches after the first pass.
+    """
+    blocks = max(-(-categories // GROUP), 1)
+    blocks = -(-blocks // tasks) * tasks if blocks > tasks else blocks
+    edges = np.linspace(0, categories, min(blocks, categories) + 1).round().astype(int)
+    return [(int(a), int(b)) for a, b in pairwise(edges) if b > a]
+
+
+def fit(
+    work: Path,
+    model: Path,
+    parts: Sequence[int],
+    rows: int,
+    categories: int,
+    text: Text,
+    boost: np.ndarray | None = None,
+    each: Each = in_process,
+    tasks: int = 1,
+) -> dict[str, Any]:
+    """Steps 2 to 5 over counted parts: writes lookup, idf and the weights to `model`.
+
+    boost: class weights float32[categories]; tasks: tasks that run at one time. Returns counts and seconds per step.
+    """
+    clock = _Clock()
+    model.mkdir(parents=True, exist_ok=True)
+    bundles = [list(parts[i::tasks]) for i in range(min(tasks, len(parts)))]
+    frequency = np.zeros(1 << text.hash_bits, np.int64)
+    for path in each(partial(count_columns, work=work, bits=text.hash_bits), bundles):
+        frequency += np.load(path)
+    lookup, idf = kernel.vocabulary(frequency, rows, text.min_rows if rows > SMALL else 1)
+    save(model / "lookup.npy", lookup)
+    save(model / "idf.npy", idf)
+    clock("vocabulary")
+    each(partial(weigh_part, work=work, model=model), list(parts))
+    clock("weigh")
+    boost = np.ones(categories, np.float32) if boost is None else np.asarray(boost, np.float32)
+    blocks = category_blocks(categories, tasks)
+    step = partial(solve_block, work=work, parts=list(parts), width=max(len(idf), 1), text=text, boost=boost)
+    solved = each(step, blocks)
+    clock("solve")
+    kept = each(partial(merge_blocks, work=work, model=model), [blocks])[0]
+    clock("merge")
+    return {
+        "features": len(idf),
+        "weights": kept,
+        "passes": float(np.mean(np.concatenate([s["passes"] for s in solved]))),
+        "seconds": clock.seconds,
+    }
+
+
+SMALL = 1000  # training rows below which a column seen once is learnt from as well: there is nothing to save
+
+
+class _Clock:
+    """Wall seconds between calls, by name."""
+
+    def __init__(self):
+        self.seconds, self._last = {}, time.perf_counter()
+
+    def __call__(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name], self._last = round(now - self._last, 3), now
+
+
+def part_folder(work: Path, part: int) -> Path:
+    """Folder of a part below a work folder."""
+    return Path(work) / "parts" / f"{part:06d}"
+
+
+def _joined(arrays: list[np.ndarray], kind: type) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.empty(0, kind)
+
+
+def load_array(path: Path) -> np.ndarray:
+    """An array file, memory-mapped where that saves anything, as a plain (read-only) array numba can take."""
+    array = np.load(path, mmap_mode="r") if path.stat().st_size > 4096 else np.load(path)
+    return array.view(np.ndarray)
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    """Write whole or not at all: a task may run twice at one time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.save(file, array)
+    os.replace(temporary, path)

@@ -1,0 +1,286 @@
+"""A trained text model: a folder of memory-mapped arrays, and scoring with it in numba. No Spark here.
+
+model.json        settings, categories, tree, temperature, thresholds, taxonomy version
+lookup.npy        int32[2**hash_bits]: hashed column -> feature number, -1 for none
+idf.npy           float32[features]
+indptr.npy        int64[features + 1]; a feature's weights are the entries indptr[f] .. indptr[f + 1] of
+categories.npy    uint16: category numbers, and
+values.npy        float32: their weights
+bias.npy          float32[categories]
+
+Prediction reads weights feature by feature, and only those that were kept: a row touches a few thousand of them,
+where a dense matrix would ask for (features of the row) x (categories).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+
+from shelfmark.config import Text
+from shelfmark.errors import DataRefused
+from shelfmark.text import kernel
+from shelfmark.text.fit import grams, load_array
+
+ACCEPT, ROLL_UP, REVIEW = 0, 1, 2
+DECISIONS = ("accept", "roll_up", "review")
+FORMAT = 1  # of the folder; a reader refuses another
+
+
+class Tree(NamedTuple):
+    """The learnt categories and all their ancestors, in depth-first order; nodes are numbered by it.
+
+    parent int32 (-1: root), depth int32 (1: root), end int32: nodes [n, end[n]) are n and all below it;
+    first, last int32: its learnt categories are [first[n], last[n]); leaf int32[categories]: node of a category.
+    """
+
+    parent: np.ndarray
+    depth: np.ndarray
+    end: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    leaf: np.ndarray
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model; `nodes` are {id, path, parent} in the tree's order."""
+
+    nodes: list[dict[str, Any]]
+    tree: Tree
+    text: Text
+    temperature: float
+    accept: float
+    roll_up: float
+    roll_up_depth: int
+    taxonomy_version: str
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def categories(self) -> int:
+        return len(self.tree.leaf)
+
+
+def make_tree(learnt: list[str], taxonomy: dict[str, tuple[str, str | None]]) -> tuple[list[dict[str, Any]], Tree]:
+    """Nodes and tree of the learnt category ids; their order in `Tree.leaf` numbers the categories.
+
+    taxonomy: category_id -> (path, parent_id). Raises `DataRefused` for an id it does not know, or a circle in it.
+    """
+    wanted: dict[str, str | None] = {}
+    for category in learnt:
+        seen = set()
+        node: str | None = category
+        while node is not None and node not in wanted:
+            if node not in taxonomy:
+                raise DataRefused(
+                    f"category {node} is not in the taxonomy: labels and taxonomy are of different versions; "
+                    "run the taxonomy and labels jobs again"
+                )
+            if node in seen:
+                raise DataRefused(f"category {node} is its own ancestor in the taxonomy: correct its parent")
+            seen.add(node)
+            node = taxonomy[node][1]
+        node = category
+        while node is not None and node not in wanted:
+            wanted[node] = taxonomy[node][1]
+            node = taxonomy[node][1]
+    below: dict[str | None, list[str]] = {}
+    for node, above in wanted.items():
+        below.setdefault(above, []).append(node)
+    for children in below.values():
+        children.sort(key=lambda c: (taxonomy[c][0], c), reverse=True)
+    is_learnt = set(learnt)
+    nodes, parent, depth, first, last, end, leaf = [], [], [], [], [], [], []
+    number: dict[str, int] = {}
+    stack = list(below.get(None, []))
+    while stack:
+        node = stack.pop()
+        above = wanted[node]
+        at = number[node] = len(nodes)
+        up = -1 if above is None else number[above]
+        nodes.append({"id": node, "path": taxonomy[node][0], "parent": above})
+        parent.append(up)
+        depth.append(1 if up < 0 else depth[up] + 1)
+        first.append(len(leaf))
+        if node in is_learnt:
+            leaf.append(at)
+        last.append(len(leaf))
+        end.append(at + 1)
+        stack += below.get(node, [])
+    for at in range(len(nodes) - 1, -1, -1):
+        if parent[at] >= 0:
+            last[parent[at]] = max(last[parent[at]], last[at])
+            end[parent[at]] = max(end[parent[at]], end[at])
+    return nodes, Tree(*(np.array(a, np.int32) for a in (parent, depth, end, first, last, leaf)))
+
+
+def write(folder: Path, nodes: list[dict[str, Any]], tree: Tree, about: dict[str, Any]) -> None:
+    """Write model.json beside the arrays; `about` has text, temperature, accept, roll_up, taxonomy_version, ..."""
+    content = {
+        "format": FORMAT,
+        **about,
+        "nodes": nodes,
+        "tree": {name: array.tolist() for name, array in tree._asdict().items()},
+    }
+    (folder / "model.json").write_text(json.dumps(content, ensure_ascii=False, sort_keys=True))
+
+
+def checksum(folder: Path | str) -> str:
+    """sha256 over the names and contents of the folder's files."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")):
+        with path.open("rb") as file:
+            total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def verify(folder: Path | str, expected: str | None) -> None:
+    """Raises `DataRefused` where the folder is no model, or its checksum is not the one published."""
+    folder = Path(folder)
+    if not (folder / "model.json").is_file():
+        raise DataRefused(f"no text model in {folder}: run train_text, or roll the lake back to a commit that has one")
+    if expected is not None and (found := checksum(folder)) != expected:
+        raise DataRefused(
+            f"the model in {folder} has checksum {found[:12]}…, published was {expected[:12]}…: its files were changed "
+            "after training; roll the lake back or train again"
+        )
+
+
+@lru_cache(maxsize=2)  # the champion and, while a release moves, the one before
+def load(folder: str, key: str = "") -> Model:
+    """The model of a folder, memory-mapped, once per process; `key` (its checksum) tells versions of a path apart."""
+    path = Path(folder)
+    about = json.loads((path / "model.json").read_text())
+    if about.get("format") != FORMAT:
+        raise DataRefused(
+            f"{path}/model.json has format {about.get('format')}, this version reads {FORMAT}: train again"
+        )
+    return Model(
+        nodes=about["nodes"],
+        tree=Tree(**{name: np.array(values, np.int32) for name, values in about["tree"].items()}),
+        text=Text(**about["text"]),
+        temperature=about["temperature"],
+        accept=about["accept"],
+        roll_up=about["roll_up"],
+        roll_up_depth=about["roll_up_depth"],
+        taxonomy_version=about["taxonomy_version"],
+        arrays={n: load_array(path / f"{n}.npy") for n in ("lookup", "idf", "indptr", "categories", "values", "bias")},
+    )
+
+
+@njit(cache=True, nogil=True)
+def _scores(rows, columns, row_values, indptr, categories, values, bias, out):
+    for i in range(len(rows) - 1):
+        for k in range(len(bias)):
+            out[i, k] = bias[k]
+        for j in range(rows[i], rows[i + 1]):
+            value = np.float32(row_values[j]) * kernel.SCALE
+            at = columns[j]
+            for e in range(indptr[at], indptr[at + 1]):
+                out[i, categories[e]] += value * values[e]
+
+
+def scores(arrays: dict[str, np.ndarray], indptr: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Scores w.x + bias of weighed rows, float32[rows, categories]."""
+    bias = arrays["bias"]
+    out = np.empty((len(indptr) - 1, len(bias)), np.float32)
+    _scores(indptr, columns, values, arrays["indptr"], arrays["categories"], arrays["values"], bias, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def softmax(scores, sharpness):
+    """Each row of `scores` becomes exp(sharpness * score) / sum of them, in place."""
+    for i in range(scores.shape[0]):
+        top = scores[i].max()
+        total = np.float32(0)
+        for k in range(scores.shape[1]):
+            scores[i, k] = np.exp((scores[i, k] - top) * sharpness)
+            total += scores[i, k]
+        for k in range(scores.shape[1]):
+            scores[i, k] /= total
+
+
+@njit(cache=True, nogil=True)
+def best(chances, k):
+    """The k most likely categories of each row, most likely first; the lower number first where they tie."""
+    n, width = chances.shape
+    number, chance = np.zeros((n, k), np.int32), np.full((n, k), np.float32(-1))
+    for i in range(n):
+        for c in range(width):
+            p = chances[i, c]
+            if p <= chance[i, k - 1]:
+                continue
+            at = k - 1
+            while at > 0 and chance[i, at - 1] < p:
+                chance[i, at], number[i, at] = chance[i, at - 1], number[i, at - 1]
+                at -= 1
+            chance[i, at], number[i, at] = p, c
+    return number, chance
+
+
+@njit(cache=True, nogil=True)
+def decide(chances, top, known, parent, depth, first, last, leaf, accept, roll_up, min_depth):
+    """What to do with each row: (decision int8, node int32, confidence float32).
+
+    top: its most likely category. Accept it where its chance reaches `accept`; else the deepest ancestor, not above
+    `min_depth`, whose categories' chances sum to `roll_up`; else, and where no feature was known, review.
+    """
+    n = len(top)
+    decision, node, confidence = np.empty(n, np.int8), np.empty(n, np.int32), np.empty(n, np.float32)
+    for i in range(n):
+        decision[i], node[i], confidence[i] = REVIEW, leaf[top[i]], chances[i, top[i]]
+        if not known[i]:
+            continue
+        if confidence[i] >= accept:
+            decision[i] = ACCEPT
+            continue
+        up = parent[node[i]]
+        while up >= 0 and depth[up] >= min_depth:
+            total = np.float32(0)
+            for c in range(first[up], last[up]):
+                total += chances[i, c]
+            if total >= roll_up:
+                decision[i], node[i], confidence[i] = ROLL_UP, up, min(total, np.float32(1))
+                break
+            up = parent[up]
+    return decision, node, confidence
+
+
+class Answer(NamedTuple):
+    """Predictions of rows: decision int8, node int32, confidence float32, and [rows, k] numbers and chances."""
+
+    decision: np.ndarray
+    node: np.ndarray
+    confidence: np.ndarray
+    number: np.ndarray
+    chance: np.ndarray
+    known: np.ndarray
+
+
+def answer(model: Model, tokens: pa.Array, top_k: int) -> Answer:
+    """Predict the rows of a token column (`pipeline.tokens` of the model's fields)."""
+    # Scores of 4 M floats (16 MB) at a time stay near the cache, whatever the number of categories.
+    step = max(1, (1 << 22) // max(model.categories, 1))
+    if len(tokens) > step:
+        pieces = [answer(model, tokens.slice(at, step), top_k) for at in range(0, len(tokens), step)]
+        return Answer(*(np.concatenate(columns) for columns in zip(*pieces)))
+    rows = kernel.weigh(*grams(tokens, model.text), model.arrays["lookup"], model.arrays["idf"])
+    chances = scores(model.arrays, *rows)
+    softmax(chances, np.float32(1 / model.temperature))
+    number, chance = best(chances, min(top_k, model.categories))
+    known = np.diff(rows[0]) > 0
+    tree = model.tree
+    made = decide(
+        chances, number[:, 0], known, tree.parent, tree.depth, tree.first, tree.last, tree.leaf,
+        np.float32(model.accept), np.float32(model.roll_up), model.roll_up_depth,
+    )  # fmt: skip
+    return Answer(*made, number, chance, known)

@@ -1,0 +1,95 @@
+"""Predict categories with a trained model: Spark NLP, then one numba stage straight from Arrow batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from shelfmark.text import model
+from shelfmark.text.pipeline import tokens
+
+ADDED = (
+    "category_id string, category_path string, confidence double, "
+    "top_k array<struct<category_id:string,confidence:double>>, decision string, reason string"
+)
+"""Columns of a prediction, as DDL."""
+
+
+def predict(
+    df: DataFrame,
+    model_dir: Path | str,
+    top_k: int = 5,
+    keep: Sequence[str] = ("product_id", "group_id", "region"),
+    checksum: str | None = None,
+) -> DataFrame:
+    """A prediction per row of `df`: the columns `keep`, then `ADDED`.
+
+    df: the columns `keep` and the texts the model reads (title, and brand or description where it was trained with
+    them). top_k: leaf categories kept, most likely first. checksum: as published in gold.models; `DataRefused`
+    where the files are not those any more. A row without a known word is for review, with the shares of the
+    training rows as its best guess.
+    """
+    model.verify(model_dir, checksum)
+    key = checksum or model.checksum(model_dir)
+    fields = model.load(str(model_dir), key).text.fields
+    words = tokens(df, fields).select(*keep, "tokens")
+    schema = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in words.schema if f.name != "tokens")
+    return words.mapInArrow(_predictor(str(model_dir), key, top_k), f"{schema}, {ADDED}")
+
+
+def _predictor(folder: str, key: str, top_k: int) -> Callable:
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        found = model.load(folder, key)
+        names = _Names(found)
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            kept = [batch.column(i) for i in range(batch.num_columns - 1)]
+            made = names.columns(model.answer(found, batch.column(batch.num_columns - 1), top_k))
+            fields = batch.schema.names[:-1] + list(made)
+            yield pa.RecordBatch.from_arrays(kept + list(made.values()), names=fields)
+
+    return run
+
+
+class _Names:
+    """The texts of a model's answers, made once: a batch only points into them."""
+
+    def __init__(self, found: model.Model):
+        self.model = found
+        self.ids = pa.array([node["id"] for node in found.nodes], pa.string())
+        self.paths = pa.array([node["path"] for node in found.nodes], pa.string())
+        self.leaves = self.ids.take(pa.array(found.tree.leaf))
+        self.decisions = pa.array(model.DECISIONS)
+        accept = f"{found.accept:.3f}" if found.accept <= 1 else None
+        roll_up = f"{found.roll_up:.3f}" if found.roll_up <= 1 else None
+        doubt = f"confidence below {accept}" if accept else "no confidence is high enough to accept"
+        self.reasons = pa.array(
+            [
+                f"confidence at least {accept}",
+                f"{doubt}, its branch reaches {roll_up}",
+                f"{doubt}, nor does a branch reach {roll_up}" if roll_up else doubt,
+                "no word of the text is known",
+            ]
+        )
+
+    def columns(self, said: model.Answer) -> dict[str, pa.Array]:
+        node = pa.array(said.node)
+        n, k = said.number.shape
+        best = pa.StructArray.from_arrays(
+            [self.leaves.take(pa.array(said.number.ravel())), pa.array(said.chance.ravel().astype(np.float64))],
+            names=["category_id", "confidence"],
+        )
+        reason = np.where(said.known, said.decision, 3)
+        return {
+            "category_id": self.ids.take(node),
+            "category_path": self.paths.take(node),
+            "confidence": pa.array(said.confidence.astype(np.float64)),
+            "top_k": pa.ListArray.from_arrays(pa.array(np.arange(0, n * k + 1, k, dtype=np.int32)), best),
+            "decision": self.decisions.take(pa.array(said.decision)),
+            "reason": self.reasons.take(pa.array(reason)),
+        }

@@ -1,0 +1,151 @@
+"""Train and predict on Spark, end to end, on a small made-up catalogue."""
+
+import json
+import random
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from shelfmark import config
+from shelfmark.errors import DataRefused
+from shelfmark.text import model
+from shelfmark.text.predict import predict
+from shelfmark.text.train import train
+
+WORDS = {
+    "home > kitchen > kettles": ["kettle", "wasserkocher", "litre", "steel", "boil", "cordless"],
+    "home > kitchen > toasters": ["toaster", "slice", "bread", "steel", "crumb", "browning"],
+    "home > bath > towels": ["towel", "handtuch", "cotton", "soft", "bath", "absorbent"],
+    "wear > shoes > sneakers": ["sneaker", "trainers", "running", "sole", "mesh", "lace"],
+    "wear > shoes > sandals": ["sandal", "strap", "summer", "sole", "leather", "buckle"],
+    "wear > tops > shirts": ["shirt", "cotton", "sleeve", "collar", "button", "slim"],
+}
+NOISE = ["new", "sale", "blue", "red", "2023", "original", "pack", "for", "men", "women", "best"]
+PRODUCT = "product_id string, category_id string, weight double, title string, brand string, region string"
+RARE = "wear > hats > berets"
+
+
+def catalogue(rows, seed):
+    """Titles of two words of their category and two that say nothing; one row of a category without support."""
+    draw = random.Random(seed)
+    made = []
+    for i in range(rows):
+        path = draw.choice(list(WORDS))
+        title = draw.sample(WORDS[path], 2) + draw.sample(NOISE, 2)
+        draw.shuffle(title)
+        made.append((f"{seed}-{i:05d}", path, 1.0, " ".join(title).title(), draw.choice(["Acme", None]), "US"))
+    made.append((f"{seed}-rare", RARE, 1.0, "felt beret", None, "US"))
+    return made
+
+
+def taxonomy():
+    nodes = {}
+    for path in [*WORDS, RARE]:
+        levels = path.split(" > ")
+        for depth in range(1, len(levels) + 1):
+            nodes[" > ".join(levels[:depth])] = " > ".join(levels[: depth - 1]) or None
+    return [("v1", path, path, parent) for path, parent in nodes.items()]
+
+
+@pytest.fixture(scope="module")
+def sides(spark):
+    return {
+        name: spark.createDataFrame(catalogue(rows, seed), PRODUCT)
+        for seed, (name, rows) in enumerate({"rows": 1400, "calibrate": 400, "tune": 300}.items())
+    }
+
+
+def trained(spark, sides, folder, **text):
+    settings = config.Settings(text=config.Text(hash_bits=16, **text))
+    tree = spark.createDataFrame(
+        taxonomy(), "taxonomy_version string, category_id string, path string, parent_id string"
+    )
+    return train(
+        sides["rows"], sides["calibrate"], sides["tune"], tree, settings, folder / "work", folder / "model"
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def first(spark, sides, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    return folder, trained(spark, sides, folder)
+
+
+def test_learns_the_categories_and_says_how_well(first):
+    folder, result = first
+    assert result["categories"] == len(WORDS)
+    assert result["training_rows"] == 1400
+    assert result["metrics"]["accuracy"] > 0.97
+    assert result["metrics"]["macro_f1"] > 0.97
+    assert result["metrics"]["accepted_accuracy"] >= 0.95
+    assert result["checksum"] == model.checksum(folder / "model")
+    assert not (folder / "work").exists()
+
+
+def test_reports_the_categories_below_support(first):
+    assert first[1]["below_support"] == [{"category_id": RARE, "path": RARE, "support": 1}]
+
+
+def test_the_model_does_not_depend_on_partitions(spark, sides, first, tmp_path):
+    again = {name: df.repartition(5) for name, df in sides.items()}
+    result = trained(spark, again, tmp_path)
+    assert result["checksum"] == first[1]["checksum"]
+
+
+def test_predicts_the_same_on_spark_and_directly(spark, sides, first):
+    folder, _ = first
+    rows = sides["tune"].limit(200)
+    said = predict(rows, folder / "model", top_k=3, keep=("product_id", "region", "title")).collect()
+    assert len(said) == 200
+    found = model.load(str(folder / "model"))
+    words = pa.array([r["title"].lower().split() for r in said])
+    direct = model.answer(found, words, 3)
+    assert [r["category_id"] for r in said] == [found.nodes[n]["id"] for n in direct.node]
+    np.testing.assert_allclose([r["confidence"] for r in said], direct.confidence, rtol=1e-6)
+    for row, number, decision in zip(said, direct.number, direct.decision):
+        assert [best["category_id"] for best in row["top_k"]] == [found.nodes[found.tree.leaf[n]]["id"] for n in number]
+        assert row["decision"] == model.DECISIONS[decision]
+        assert row["category_path"] == row["category_id"]
+
+
+def test_a_text_without_a_known_word_is_for_review(spark, first):
+    odd = spark.createDataFrame(
+        [("a", None), ("b", ""), ("c", "?? !!"), ("d", "ժզթ")], "product_id string, title string"
+    )
+    said = predict(odd, first[0] / "model", keep=("product_id",)).collect()
+    assert [(r["decision"], r["reason"]) for r in said] == [("review", "no word of the text is known")] * 4
+
+
+def test_a_changed_model_is_refused(spark, sides, first, tmp_path):
+    folder, result = first
+    shutil.copytree(folder / "model", tmp_path / "model")
+    bias = np.load(tmp_path / "model" / "bias.npy")
+    np.save(tmp_path / "model" / "bias.npy", bias + 1)
+    with pytest.raises(DataRefused, match="checksum"):
+        predict(sides["tune"], tmp_path / "model", checksum=result["checksum"])
+
+
+def test_a_missing_model_is_refused(sides, tmp_path):
+    with pytest.raises(DataRefused, match="no text model"):
+        predict(sides["tune"], tmp_path)
+
+
+def test_no_category_with_support_is_refused(spark, sides, tmp_path):
+    with pytest.raises(DataRefused, match="no category has"):
+        trained(spark, sides, tmp_path, min_support=5000)
+
+
+def test_the_cap_takes_the_same_rows_again(spark, sides, tmp_path):
+    one = trained(spark, sides, tmp_path / "one", max_rows_per_category=60)
+    two = trained(spark, sides, tmp_path / "two", max_rows_per_category=60)
+    assert 0.7 * 360 < one["training_rows"] < 1.3 * 360
+    assert one["checksum"] == two["checksum"]
+    assert json.loads((tmp_path / "one/model/model.json").read_text())["support"] != {}
+
+
+def test_brand_is_a_field_of_its_own(spark, sides, tmp_path):
+    result = trained(spark, sides, tmp_path, fields=["title", "brand"])
+    said = predict(sides["tune"], tmp_path / "model", keep=("product_id",), checksum=result["checksum"])
+    assert said.where("decision = 'accept'").count() > 200
