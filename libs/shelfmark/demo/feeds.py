@@ -114,7 +114,8 @@ def group_key(records: Records, i: int) -> str | None:
 
 def picture_name(records: Records, i: int, chunk: int) -> str | None:
     """Path of the record's picture below the vendor's folder: a member of a tar file."""
-    return f"images/{chunk:05d}.tar/{records.key[i]}.jpg" if records.key[i] else None
+    key = records.key[records.photo[i] if records.photo[i] >= 0 else i]
+    return f"images/{chunk:05d}.tar/{key}.jpg" if key else None
 
 
 def label_path(records: Records, i: int) -> tuple[str, ...] | None:

@@ -97,8 +97,8 @@ def draw(leaf_index: int, colour: int, noise: list[float], grain: Image.Image) -
 def write_shard(records: Records, rows: list[int], folder: Path, chunk: int, seed: int, vendor: int) -> int:
     """Draw the pictures of `rows` into `<folder>/<chunk>.tar`, with `<chunk>.csv` (name,offset,bytes) beside it.
 
-    Offset is where the JPEG starts in the tar file. Returns the number of pictures. A copy of a product has a
-    picture of its own, drawn alike: vendors take their own photographs.
+    Offset is where the JPEG starts in the tar file. Returns the number of pictures. A copy at another
+    vendor has a picture of its own, drawn alike; a relisting may use its vendor's again.
     """
     rng = np.random.default_rng([seed, chunk, vendor, 1])
     grains = _grains(rng)
@@ -107,7 +107,7 @@ def write_shard(records: Records, rows: list[int], folder: Path, chunk: int, see
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(folder / f"{chunk:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
         for number, i in enumerate(rows):
-            if not records.key[i]:
+            if not records.key[i] or records.photo[i] >= 0:
                 continue
             content = draw(records.leaf[i], records.colour[i], noise[number], grains[number % _GRAINS])
             member = tarfile.TarInfo(f"{records.key[i]}.jpg")

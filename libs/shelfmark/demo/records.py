@@ -11,6 +11,8 @@ A chunk depends on (seed, chunk number, its size) alone, so any number of proces
 from __future__ import annotations
 
 import html
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,7 +70,8 @@ class Records:
     """Columns of a chunk, one entry a record, in catalogue order. None is an absent value.
 
     `item` is the true product, `model` its item group (-1 for a single), `label` the leaf the vendor files it under
-    (-1: none), `label_state` right, wrong or missing, `rule` the rule a dirty record breaks.
+    (-1: none), `label_state` right, wrong or missing, `rule` the rule a dirty record breaks, `photo` the record whose
+    picture it uses (-1: its own).
     """
 
     vendor: list[int] = field(default_factory=list)
@@ -95,6 +98,7 @@ class Records:
     copied: list[bool] = field(default_factory=list)
     rule: list[str | None] = field(default_factory=list)
     updated: list[int] = field(default_factory=list)
+    photo: list[int] = field(default_factory=list)
 
 
 def check_digit(digits: str) -> int:
@@ -155,10 +159,8 @@ def _title(leaf, region: int, mode: int, parts: dict, template: int, named_for: 
         noun = f"{short} {words.WITH[language]} {other}"
     elif named_for and noun and leaf.audience:
         short, long = words.AUDIENCES[leaf.audience][1][column], words.AUDIENCES[leaf.audience][2][column]
-        if parts["pick"] % 3 == 0:
-            noun = f"{noun} {long}"
-        else:
-            noun = f"{short} {noun}" if language == "en" else f"{noun} {short}"
+        in_front = language == "en" and parts["pick"] % 3
+        noun = f"{short} {noun}" if in_front else f"{noun} {short if parts['pick'] % 3 else long}"
     brand, series, number = parts["brand"], parts["series"], parts["number"]
     adjective = words.ADJECTIVES[language][parts["adjective"] % len(words.ADJECTIVES[language])]
     if mode == BARE:
@@ -189,10 +191,10 @@ def _tail(leaf, region: int, colour: int, size: str | None, with_colour: bool, w
 
 
 def jaccard(one: str, other: str, size: int = 5) -> float:
-    """Jaccard similarity of the character shingles of two titles in small letters with single spaces."""
+    """Jaccard similarity of the character shingles of two titles: small letters, one space between words, no signs."""
     sets = []
     for text in (one, other):
-        text = " ".join(text.lower().split())
+        text = re.sub(r"[\W_]+", " ", text.lower()).strip()
         sets.append({text[i : i + size] for i in range(max(1, len(text) - size + 1))})
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
@@ -245,10 +247,13 @@ def make_chunk(seed: int, chunk: int, start: int, count: int, small: int) -> Rec
 
     records = Records()
     _draw_originals(records, rng, seed, start, models, sizes, region_of)
-    _draw_copies(records, rng, seed, originals, copies)
-    _spoil(records, rng, originals, count)
+    exact = _draw_copies(records, rng, seed, originals, copies)
+    _spoil(records, rng, originals, count, exact)
     # Catalogue order mixes originals, copies and dirt.
-    order = rng.permutation(len(records.key)).tolist()
+    order = rng.permutation(len(records.key))
+    place = np.argsort(order).tolist()
+    records.photo = [place[owner] if owner >= 0 else -1 for owner in records.photo]
+    order = order.tolist()
     for name, column in vars(records).items():
         setattr(records, name, [column[i] for i in order])
     _key(records, start)
@@ -289,7 +294,6 @@ def _draw_originals(
     sentences = rng.integers(12, size=(models, 4)).tolist()
     count_of_sentences = rng.integers(0, 4, size=models).tolist()
     total = int(sizes.sum())
-    item_draw = rng.integers(1 << 30, size=(total, 2)).tolist()
     known = (rng.random((total, 3)) < (GTIN_KNOWN, 0.93, 0.9)).tolist()
     updated = rng.integers(0, 365 * 24, size=total).tolist()
 
@@ -374,60 +378,74 @@ def _draw_originals(
             records.copied.append(False)
             records.rule.append(None)
             records.updated.append(updated[item])
+            records.photo.append(-1)
             item += 1
 
 
-def _draw_copies(records: Records, rng: np.random.Generator, seed: int, originals: int, copies: int) -> None:
-    """Append planted duplicates. The GTIN is on both sides in half of them, the others must be found by title."""
-    by_gtin: set[int] = set()
+def _draw_copies(records: Records, rng: np.random.Generator, seed: int, originals: int, copies: int) -> set[int]:
+    """Append planted duplicates; returns the records that must stay to the letter as they are.
+
+    Half of the copies have their original's GTIN beside them, on both sides. The others must be found by their title:
+    at another vendor it is nearly the same; at the same vendor the whole listing is the same but for its key, as
+    nothing else tells a listing made twice from two products. No copy differs in number, colour, size, brand or model.
+    """
+    exact: set[int] = set()
+    with_gtin_already: set[int] = set()
     small = next(i for i, region in enumerate(REGIONS) if region.share is None)
     pool = [i for i in rng.permutation(originals).tolist() if records.region[i] != small]
     # One in fifteen is a third record of a product that has a duplicate already.
     fresh = copies - copies // 15
     chosen = pool[:fresh] + pool[: copies - fresh]
+    uses = Counter(records.title[:originals])
     draw = rng.random((copies, 5)).tolist()
     pick = rng.integers(1 << 30, size=(copies, 3)).tolist()
     abroad = {0: 1, 1: 0, 2: 3, 3: 2}
     for at, (source, chance, picks) in enumerate(zip(chosen, draw, pick)):
+        again = records.copied[source]
         records.copied[source] = True
-        with_gtin = chance[0] < 0.55 or source in by_gtin
-        if with_gtin and records.gtin[source] is None:
-            records.gtin[source] = make_gtin(records.item[source], seed)
+        # A title that variants share names none of them: only a GTIN could tell which one is copied.
+        with_gtin = chance[0] < 0.5 or source in with_gtin_already or uses[records.title[source]] > 1
         if with_gtin:
-            by_gtin.add(source)
-        across = chance[1] < 0.55
-        vendor = records.vendor[source]
-        if across:
-            vendor = (vendor + 1 + picks[0] % (len(VENDORS) - 1)) % len(VENDORS)
-        region = records.region[source]
-        title = records.title[source]
-        language = REGIONS[region].language
+            with_gtin_already.add(source)
+            if records.gtin[source] is None:
+                records.gtin[source] = make_gtin(records.item[source], seed)
+        across = chance[1] < 0.5
+        if not across and not with_gtin:
+            across = again or records.model[source] >= 0 or records.description[source] is None
+        relisted = not across and not with_gtin
+        if relisted:
+            records.gtin[source] = None
+        copy = {name: column[source] for name, column in vars(records).items() if name not in ("label", "label_state")}
+        region, language = copy["region"], REGIONS[copy["region"]].language
         extra = words.EXTRAS[language][picks[1] % len(words.EXTRAS[language])]
-        price = records.price[source]
-        description = records.description[source]
+        copy["updated"] = (copy["updated"] + 24 * (1 + at % 60)) % (365 * 24)
+        copy["gtin"] = copy["gtin"] if with_gtin else None
+        if not across:
+            # Most relistings use the vendor's photograph again.
+            copy["photo"] = source if relisted or chance[4] < 0.5 else -1
+        if relisted:
+            exact |= {source, len(records.key)}
+        else:
+            copy["grouped"] = False
+            copy["brand"] = copy["brand"] if picks[1] % 6 else None
         if with_gtin and across and chance[2] < 0.15:
-            # Sold abroad: same product and GTIN, named by brand, series and number as there is no translation.
-            rate = REGIONS[abroad[region]].rate / REGIONS[region].rate
-            region, description, price = abroad[region], None, max(0.5, round(price * rate, 2))
-            title = _abroad(records, source, region)
+            # Sold abroad: same product and GTIN, its name kept, the noun in the language of the market.
+            copy["region"] = abroad[region]
+            copy["title"] = _abroad(records, source, copy["region"])
+            copy["description"] = None
+            copy["price"] = max(0.5, round(copy["price"] * REGIONS[copy["region"]].rate / REGIONS[region].rate, 2))
         elif with_gtin and chance[2] < 0.55:
-            title = f"{extra.capitalize()}! {title}" if picks[2] % 2 else f"{title} | {extra}"
-        elif records.model[source] < 0:
-            title = _retitled(title, extra, picks[2] % 8)
-        if across and REGIONS[region].language == language:
-            price = max(0.5, round(price * (0.9 + 0.2 * chance[3]), 2))
-            description = None if chance[4] < 0.5 else description
-        for name, value in (
-            ("vendor", vendor), ("key", ""), ("region", region), ("leaf", records.leaf[source]), ("title", title),
-            ("description", description), ("brand", records.brand[source] if picks[1] % 6 else None),
-            ("gtin", records.gtin[source] if with_gtin else None), ("model_number", records.model_number[source]),
-            ("price", price), ("price_high", None), ("colour", records.colour[source]),
-            ("size", records.size[source]), ("material", records.material[source]),
-            ("weight", records.weight[source]), ("power", records.power[source]), ("item", records.item[source]),
-            ("model", records.model[source]), ("grouped", False), ("copied", True), ("rule", None),
-            ("updated", (records.updated[source] + 24 * (1 + at % 60)) % (365 * 24)),
-        ):  # fmt: skip
+            copy["title"] = f"{extra.capitalize()}! {copy['title']}" if picks[2] % 2 else f"{copy['title']} | {extra}"
+        elif across and not again and not with_gtin and copy["model"] < 0:
+            copy["title"] = _retitled(copy["title"], extra, picks[2] % 8)
+        if across:
+            copy["vendor"] = (copy["vendor"] + 1 + picks[0] % (len(VENDORS) - 1)) % len(VENDORS)
+            if copy["region"] == region:
+                copy["price"] = max(0.5, round(copy["price"] * (0.9 + 0.2 * chance[3]), 2))
+                copy["description"] = None if chance[4] < 0.5 else copy["description"]
+        for name, value in copy.items():
             getattr(records, name).append(value)
+    return exact
 
 
 def _abroad(records: Records, source: int, region: int) -> str:
@@ -441,7 +459,7 @@ def _abroad(records: Records, source: int, region: int) -> str:
     )
 
 
-def _spoil(records: Records, rng: np.random.Generator, originals: int, count: int) -> None:
+def _spoil(records: Records, rng: np.random.Generator, originals: int, count: int, exact: set[int]) -> None:
     """Labels that are wrong or missing, messy writing, price ranges; then dirty records, one rule each."""
     small = next(i for i, region in enumerate(REGIONS) if region.share is None)
     all_leaves = leaves()
@@ -464,6 +482,8 @@ def _spoil(records: Records, rng: np.random.Generator, originals: int, count: in
             label, state = leaf, "right"
         records.label.append(label)
         records.label_state.append(state)
+        if i in exact:
+            continue
         if chance[1] < 0.09:
             records.title[i] = _messy(records.title[i], number % 5)
         if chance[2] < 0.01 and records.description[i]:
@@ -477,11 +497,8 @@ def _spoil(records: Records, rng: np.random.Generator, originals: int, count: in
         if not records.copied[i] and records.model[i] < 0 and records.region[i] != small
     ]  # fmt: skip
     wanted = int(count * DIRTY)
-    taken = 0
     turn = 0
-    for i in clean:
-        if taken == wanted:
-            break
+    for i in clean[:wanted]:
         vendor = VENDORS[records.vendor[i]]
         # The next rule in turn that this vendor's format can hold.
         rule = next(
@@ -491,7 +508,6 @@ def _spoil(records: Records, rng: np.random.Generator, originals: int, count: in
         turn = (RULES.index(rule) + 1) % len(RULES)
         records.rule[i] = rule
         records.price_high[i] = None
-        taken += 1
         number = pick[i]
         if rule == "title_missing":
             records.title[i] = ("", "   ", "\t")[number % 3]

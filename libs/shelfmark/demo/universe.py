@@ -120,10 +120,12 @@ def leaves() -> tuple[Leaf, ...]:
     roots = groups = -1
     for line in words.TAXONOMY.strip().splitlines():
         if line.startswith("## "):
-            names, spec, generic = (part.strip() for part in line[3:].split("::"))
+            names, spec = line[3:].split("::")
             kit, price, audiences = spec.split()
             low, high = map(float, price.split("-"))
-            group, hyper, groups = _cells(names), _cells(generic), groups + 1
+            group, groups = _cells(names), groups + 1
+        elif line.startswith(":: "):
+            hyper = _cells(line[3:])
         elif line.startswith("# "):
             root, roots = _cells(line[2:]), roots + 1
         else:
@@ -224,9 +226,9 @@ def category_shares() -> np.ndarray:
 
 # --- invented names -------------------------------------------------------------------------------------------------
 
-_ONSETS = "b br c ch d dr f fl g gl h j k kl l m n p pr qu r s sk st t tr v w y z".split()
-_VOWELS = "a e i o u ae ei ia ou".split()
-_CODAS = ["", "l", "m", "n", "nd", "r", "rk", "s", "x"]
+_ONSETS = (*"bcdfghjklmnprstvwyz", "br", "ch", "dr", "fl", "gl", "kl", "pr", "qu", "sk", "st", "tr")
+_VOWELS = (*"aeiou", "ae", "ei", "ia", "ou")
+_CODAS = ("", "l", "m", "n", "nd", "r", "rk", "s", "x")
 SYLLABLES = tuple(onset + vowel + coda for onset in _ONSETS for vowel in _VOWELS for coda in _CODAS)
 """2,430 syllables: six million names of two, fourteen thousand million of three, so that two products hardly ever
 share a series name and near-equal titles stay rare at millions of rows."""
