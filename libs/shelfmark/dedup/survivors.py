@@ -34,6 +34,10 @@ FIELDS = ("title", "description", "brand", "gtin", "model_number", "price", "ima
 """What counts for completeness, one point each; attributes and category_paths count one point when not empty."""
 
 
+FACTS = 2
+"""What two records of one seller must state alike beside title and price: with less, garments of one name and price
+(another print, another cut) would be one product."""
+
 Near = Callable[[int, list[int]], np.ndarray]
 """`near(text, texts)`: the Jaccard similarity of one title to others, all known by their places."""
 
@@ -44,8 +48,8 @@ class Offer:
 
     `text` is the place of its title in the shard's shingle sets, `seller` its source and region, `market` its region
     and currency, `gtin` as stated, `link` the GTIN where it is evidence of identity (see `groups.MAX_TITLES`), `rank`
-    the order of survivors, `fingerprint` a hash of all it states but the title, `telling` whether that is enough to
-    prove anything within one source.
+    the order of survivors, `listing` a hash of price, description, model number and attributes, `facts` how many of
+    the last three it states (each attribute one; none without a price).
     """
 
     product_id: str
@@ -61,8 +65,8 @@ class Offer:
     price: float | None
     attributes: tuple[conflicts.Attribute, ...]
     rank: tuple
-    fingerprint: int
-    telling: bool
+    listing: int
+    facts: int
 
     colours: frozenset[str] = frozenset()
     sizes: frozenset[str] = frozenset()
@@ -105,7 +109,8 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
     shards = packed.shuffle_shards(products)
     gtins = groups.identity_edges(products, ("gtin",)).withColumn("gtin", F.lit(True))
     edges = pairs.select("left", "right", F.lit(False).alias("gtin")).unionByName(gtins)
-    picture = F.coalesce("image_id", "image")
+    facts = sum((F.col(name).isNotNull().cast("int") for name in ("description", "model_number")), F.lit(0))
+    facts = facts + F.greatest(F.coalesce(F.size("attributes"), F.lit(0)), F.lit(0))
     offers = products.select(
         "product_id",
         "source",
@@ -120,10 +125,8 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
         "attributes",
         completeness().alias("completeness"),
         F.coalesce(F.length("description"), F.lit(0)).alias("description_length"),
-        F.xxhash64(
-            "description", "brand", "gtin", "model_number", "price", "currency", "attributes", "item_group", picture
-        ).alias("fingerprint"),
-        (F.col("price").isNotNull() & (F.col("description").isNotNull() | picture.isNotNull())).alias("telling"),
+        F.xxhash64("description", "model_number", "price", "currency", "attributes").alias("listing"),
+        F.when(F.col("price").isNull(), 0).otherwise(facts).alias("facts"),
     )
 
     def spread(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -164,10 +167,10 @@ def resolve(offers: list[Offer], near: Near, similarity: float) -> list[Group]:
     2. Equal or near titles of different sellers (a seller is a source in a region): one product if the titles have
        equal figures and edition words, nothing stated disagrees (GTIN, brand, model number, colour, size, quantities),
        no word stands against another, and prices in one market and currency are within `conflicts.PRICE_RATIO`.
-    3. One seller: a source gives a key to each product, so equal titles are not enough. Two records are one product
-       only if everything agrees (title, description, brand, price, attributes, picture, ...) and a price with a
-       description or a picture is there to agree. Where a seller uses one title for several products, the title names
-       none, and proves nothing for other sellers' records either.
+    3. One seller: a source gives a key to each product, so like titles are not enough. Two records are one product
+       only if price, description, model number and attributes are equal too, and at least `FACTS` of them stated.
+       Where a seller uses one title for several products, the title names none, and proves nothing for the records
+       of other sellers either.
     4. A record that does not state its colour (brand, size, ...) agrees with one that does, unless the block has
        records of several: then it might be any of them, and is none.
     5. No chains: the richest record comes first and leads; a record joins the leader it is nearest to, and must be
@@ -180,8 +183,10 @@ def resolve(offers: list[Offer], near: Near, similarity: float) -> list[Group]:
     offers = sorted(offers, key=lambda offer: offer.rank)
     result = []
     by_gtin = _by_gtin(offers)
-    for similar in _refine(by_gtin, _TITLE_FIELDS):
-        result += _by_title(similar, near, similarity)
+    for alike in _refine(by_gtin, _TITLE_FIELDS):
+        # The GTIN last: what the other fields tell apart needs no GTIN to be stated.
+        for similar in _split(alike, _value(lambda o: o.gtin)):
+            result += _by_title(similar, near, similarity)
     return result
 
 
@@ -194,7 +199,6 @@ _VARIANT_FIELDS = (_value(lambda o: o.brand), _value(lambda o: o.colours), _valu
 _TITLE_FIELDS = (
     # Figures and edition words have to be equal even where one title has none: hence tuples, which are never empty.
     lambda group: (conflicts.numbers(group.survivor.title), conflicts.editions(group.survivor.title)),
-    _value(lambda o: o.gtin),
     _value(lambda o: o.model),
     *_VARIANT_FIELDS,
 )
@@ -299,24 +303,22 @@ def _by_title(found: list[Group], near: Near, similarity: float) -> list[Group]:
 
 
 def _one_seller(found: list[Group]) -> list[Group]:
-    """Records of one seller that agree in everything, put together (rule 3)."""
+    """Records of one seller and title that agree in everything, put together (rule 3)."""
     result, known = [], {}
     for group in found:
         offer = group.survivor
-        key = (offer.seller, offer.text, offer.fingerprint)
-        if len(group.members) > 1 or not offer.telling or not offer.title:
+        if len(group.members) > 1 or not offer.title or offer.facts < FACTS:
             result.append(group)
-        elif key in known:
-            known[key].members.append(offer)
+        elif (home := known.setdefault((offer.seller, offer.text, offer.listing), group)) is not group:
+            home.members.append(offer)
         else:
-            known[key] = group
             result.append(group)
     return result
 
 
 def _compatible(group: Group, other: Group) -> bool:
     return not any(
-        a.seller == b.seller
+        (a.seller == b.seller and (a.listing != b.listing or a.facts < FACTS))
         or (a.market == b.market and conflicts.price_conflict(a.price, b.price))
         or conflicts.substituted(a.title, b.title)
         for a in group.members
@@ -403,7 +405,7 @@ def _resolved(table: pa.Table, size: int, similarity: float) -> Iterator[pa.Reco
 
 def _evidence(lead: Offer, member: Offer, score: float, similarity: float) -> list[str]:
     words = ["gtin"] if lead.link and lead.link == member.link else []
-    return words + ["title"] if score >= similarity else words
+    return [*words, "title"] if score >= similarity else words
 
 
 def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
@@ -424,6 +426,6 @@ def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
             price=row["price"],
             attributes=tuple((a["name"], a["value"], a["unit"]) for a in row["attributes"] or ()),
             rank=(row["gtin"] is None, -row["completeness"], -row["description_length"], row["product_id"]),
-            fingerprint=row["fingerprint"],
-            telling=row["telling"],
+            listing=row["listing"],
+            facts=row["facts"],
         )
