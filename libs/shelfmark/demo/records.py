@@ -339,16 +339,15 @@ def _draw_originals(
             }  # fmt: skip
             chosen = dict.fromkeys(sentences[model][: count_of_sentences[model]])
             description = " ".join(book[i] for i in chosen).format_map(values)
-        # Variants differ in one thing: size where the kit has sizes, else colour. It is in the title as a rule.
-        by_size = size_count > 1 and bool(kit_sizes)
+        # Variants differ in one thing: size or colour, whichever has enough values. It is in the title as a rule.
+        several = size_count > 1
+        by_size = several and len(kit_sizes) >= size_count and (colour0 < 0 or picks[model][0] % 3 != 0)
+        by_colour = several and not by_size
         if by_size and size0 < 0:
             size0 = picks[model][3] % len(kit_sizes)
-        if size_count > 1 and not by_size and colour0 < 0:
+        if by_colour and colour0 < 0:
             colour0 = picks[model][2] % len(words.COLOURS)
-        by_colour = size_count > 1 and colour0 >= 0 and (not by_size or picks[model][0] % 3 == 0)
-        if by_colour:
-            by_size = False
-        always = size_count > 1 and picks[model][0] % 16 != 0
+        always = several and picks[model][0] % 16 != 0
         for variant in range(size_count):
             colour = (colour0 + variant) % len(words.COLOURS) if by_colour else colour0
             size = kit_sizes[(size0 + (variant if by_size else 0)) % len(kit_sizes)] if size0 >= 0 else None
@@ -373,8 +372,8 @@ def _draw_originals(
             records.weight.append(weight if chance[1] < 0.6 else 0)
             records.power.append(power)
             records.item.append(start + item)
-            records.model.append(start + model if size_count > 1 else -1)
-            records.grouped.append(size_count > 1 and has_group)
+            records.model.append(start + model if several else -1)
+            records.grouped.append(several and has_group)
             records.copied.append(False)
             records.rule.append(None)
             records.updated.append(updated[item])
