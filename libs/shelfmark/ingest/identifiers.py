@@ -31,7 +31,7 @@ _NO_MODEL = frozenset(
 
 # GS1 numbers that a shop gives out itself: equal ones in two feeds are different goods. GS1 General Specifications,
 # "GS1 Prefix" table: 02, 04 and 2 are for restricted circulation (as EAN-13 written 02x, 04x, 2xx).
-_RESTRICTED = re.compile(r"0?(?:02|04|2)")
+_RESTRICTED = re.compile("0[24]|2")
 _GTIN_LENGTHS = (8, 12, 13, 14)
 
 
@@ -103,8 +103,8 @@ def gtin(text: str) -> tuple[str | None, str | None]:
     if ean.calc_check_digit(digits[:-1]) != digits[-1]:
         return None, "gtin_check_digit"
     padded = digits.zfill(14)
-    # A GTIN-8 is of its own numbering; the prefix of the others is read after their padding to 13.
-    if len(digits) != 8 and _RESTRICTED.match(padded[1:]) and not padded[1:].startswith(("00", "01", "03", "05")):
+    # A GTIN-8 has prefixes of its own; of the others it is that of the 13 digits, after a GTIN-14's packing level.
+    if len(digits) != 8 and _RESTRICTED.match(padded, 1):
         return None, "gtin_restricted"
     return padded, None
 

@@ -70,15 +70,20 @@ _UNIT = "|".join(sorted((re.escape(unit).replace(r"\ ", r"\s?") for unit in _FAC
 _AMOUNT = r"(?:(?:\d{1,3}\s)?\d{1,2}[/⁄]\d{1,2}|\d{1,7}(?:[.,]\d{1,6})*)"
 _QUANTITY = re.compile(
     rf"(?<![\w.,/⁄-])(?:(?P<times>\d{{1,4}})\s?[x×*]\s?)?(?P<amount>{_AMOUNT})\s?-?\s?(?P<unit>{_UNIT})(?![^\W_])"
-    rf"(?:\s?[x×*]\s?(?P<after>\d{{1,4}})(?![\w.,]))?",
+    rf"(?:\s?[x×*]\s?(?P<after>\d{{1,4}})(?![\w.,])(?!\s?(?:{_UNIT})(?![^\W_])))?",
     re.I,
 )
 # `Pack of 6`, `6-pack`, `6 Pack`, `Set of 4`, `x24` at the end: how many of what was said before.
 _PACK = re.compile(
     r"\b(?:pack|packs|set|box|case|bundle|caja|paquete|lot)\s+(?:of|de)\s+(?P<of>\d{1,4})\b"
-    r"|(?<![\w.,])(?P<n>\d{1,4})\s?-?\s?(?:pack|packs|pk|pks|er-pack|er\spack)\b|\bx\s?(?P<x>\d{1,3})$",
+    r"|(?<![\w.,])(?P<n>\d{1,4})\s?-?\s?(?:pack|packs|pk|pks|er-pack|er\spack)\b|(?<!\d)(?<!\d\s)\bx\s?(?P<x>\d{1,3})$",
     re.I,
 )
+
+
+_SIDES = re.compile(rf"(?<![\w.,])((?:{_AMOUNT}\s?[x×*]\s?){{1,2}})$", re.I)
+# Pieces that are packs of what is said before, as American shops write: `12 fl oz, 15-count`.
+_COUNTS = ("count", "ct", "cts")
 
 
 class Quantity(NamedTuple):
@@ -91,33 +96,50 @@ class Quantity(NamedTuple):
 
 
 def quantities(text: str) -> list[Quantity]:
-    """All quantities of a cleaned text in base units, in their order.
+    """All quantities of a cleaned text in base units, in their order; counts (`pcs`) last.
 
-    A number of packs beside an amount multiplies it: `6 x 330 ml`, `330 ml (Pack of 6)`, `12 fl oz, 15-count` are one
-    quantity with count and total. Packs without any amount come as `pcs`.
+    A number of packs beside one weight or volume multiplies it: `6 x 330 ml`, `330 ml (Pack of 6)`, `12 fl oz,
+    15-count` are one quantity with count and total. Pieces do not: `500 g, 20 pcs` weighs 500 g. Of `60 x 80 cm` both
+    lengths come. Packs without an amount come as `pcs`.
     """
     found: list[Quantity] = []
     pieces: list[Quantity] = []
+    packs: list[int] = []
+    ends = [0]
     for match in _QUANTITY.finditer(text):
-        quantity = _quantity(text, match)
-        if quantity is not None:
-            (pieces if quantity.unit == "pcs" else found).append(quantity)
-    packs = [int(match["of"] or match["n"] or match["x"]) for match in _PACK.finditer(text)]
+        one = _quantity(text, match)
+        if one is None:
+            continue
+        ends.append(match.end())
+        if one.unit == "pcs":
+            if match["unit"].lower() in _COUNTS:
+                packs.append(int(one.total))
+            else:
+                pieces.append(one)
+            continue
+        if one.unit == "mm" and (sides := _SIDES.search(text, ends[-2], match.start("amount"))):
+            factor = _FACTORS[_unit(match["unit"])][0]
+            lengths = (_amount(side) for side in re.split(r"\s?[x×*]\s?", sides[1].rstrip(" x×*X")))
+            found += [Quantity(1, side * factor, "mm", side * factor) for side in lengths if side is not None]
+        found.append(one)
+    # What a quantity has taken, as `x 6` in `330 ml x 6`, is not a pack of its own.
+    packs += [int(m["of"] or m["n"] or m["x"]) for m in _PACK.finditer(text) if m.end() not in ends]
     amounts = [one for one in found if one.unit in ("g", "ml")]
     # Exactly one weight or volume and one way to count it: then they belong together. More is not decided here.
-    counts = [*packs, *(int(piece.total) for piece in pieces)]
-    if len(amounts) == 1 and amounts[0].count == 1 and len(counts) == 1 and counts[0] > 1:
+    if len(amounts) == 1 and amounts[0].count == 1 and len(packs) == 1 and packs[0] > 1:
         one = amounts[0]
-        found[found.index(one)] = Quantity(counts[0], one.amount, one.unit, one.amount * counts[0])
-        return found
+        found[found.index(one)] = Quantity(packs[0], one.amount, one.unit, one.amount * packs[0])
+        packs = []
     return found + pieces + [Quantity(1, Decimal(pack), "pcs", Decimal(pack)) for pack in packs if pack > 0]
 
 
 @lru_cache(maxsize=65_536)
 def quantity(text: str) -> Quantity | None:
     """The quantity that is the whole of an attribute's value (`15.6 Inci`, `500ml`); None where there is more to it."""
-    match = _QUANTITY.fullmatch(text.strip())
-    return _quantity(text.strip(), match) if match else None
+    text = text.strip()
+    match = _QUANTITY.fullmatch(text)
+    one = _quantity(text, match) if match else None
+    return None if one is None or (one.unit == "mm" and match["times"]) else one
 
 
 def plain(amount: Decimal) -> str:
@@ -128,9 +150,7 @@ def plain(amount: Decimal) -> str:
 
 def _quantity(text: str, match: re.Match[str]) -> Quantity | None:
     written = match["unit"]
-    unit = " ".join(written.lower().split())
-    if unit not in _FACTORS:  # `fl  oz` and other blanks
-        unit = unit.replace(" ", "")
+    unit = _unit(written)
     factor, base = _FACTORS[unit]
     glued = match.end("amount") == match.start("unit")
     if written == "G" and glued and len(match["amount"]) == 1:
@@ -142,11 +162,17 @@ def _quantity(text: str, match: re.Match[str]) -> Quantity | None:
     amount = _amount(match["amount"])
     if amount is None:
         return None
-    count = int(match["times"] or match["after"] or 1)
+    # `60 x 80 cm` are two sides, not sixty lengths.
+    count = 1 if base == "mm" else int(match["times"] or match["after"] or 1)
     if count < 1:
         return None
     amount = amount * factor
     return Quantity(count, amount, base, amount * count)
+
+
+def _unit(written: str) -> str:
+    unit = " ".join(written.lower().split())
+    return unit if unit in _FACTORS else unit.replace(" ", "")
 
 
 def _amount(text: str) -> Decimal | None:
