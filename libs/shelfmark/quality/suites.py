@@ -12,6 +12,8 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ __all__ = ["CheckResult", "Expectation", "Suite", "exists", "load", "refused", "
 # Examples kept of a failed expectation, and characters of each: enough for a person to recognise what is wrong.
 EXAMPLES = 10
 EXAMPLE_LENGTH = 200
+SQL = "unexpected_rows_expectation"
 
 _names = itertools.count()
 _one_at_a_time = threading.RLock()
@@ -61,15 +64,17 @@ def validate(df: DataFrame, table_name: str, suite: Suite | None = None) -> list
     if not suite.expectations:
         return []
     positions = list(range(len(suite.expectations)))
-    with _one_at_a_time:
-        batch = _batch(df)
+    with _one_at_a_time, _batch(df) as batch:
         verdicts = _evaluate(batch, suite, positions, "BOOLEAN_ONLY")
-        rows, broken = rules.tally(df, suite)
+        rows, broken = _tally(df, suite, verdicts)
         failed = [position for position in positions if not verdicts[position]["success"]]
         details = {}
         if failed:
-            # BASIC gives counts and examples; SUMMARY adds only counts by value.
-            details = _evaluate(batch, suite, failed, {"result_format": "BASIC", "partial_unexpected_count": EXAMPLES})
+            # BASIC gives counts and examples, but of SQL the rows only come with COMPLETE (200 at the most).
+            for result_format in ("BASIC", "COMPLETE"):
+                mine = [p for p in failed if (suite.expectations[p].type == SQL) == (result_format == "COMPLETE")]
+                asked = {"result_format": result_format, "partial_unexpected_count": EXAMPLES}
+                details |= _evaluate(batch, suite, mine, asked) if mine else {}
     results = []
     for position, e in enumerate(suite.expectations):
         observed = {"rows": rows}
@@ -99,16 +104,31 @@ def refused(results: list[CheckResult]) -> list[CheckResult]:
     return [result for result in results if result.severity == "critical" and not result.success]
 
 
+def _tally(df: DataFrame, suite: Suite, verdicts: dict[int, dict[str, Any]]) -> tuple[int, dict[int, int]]:
+    """Rows of `df`, and broken rows by position, of the expectations that hold and judge rows.
+
+    One that holds for all rows has none; only of one that allows some (`mostly`) they must be counted.
+    """
+    held = [(p, e) for p, e in enumerate(suite.expectations) if e.row_form and verdicts[p]["success"]]
+    counted = [(p, e) for p, e in held if e.kwargs.get("mostly", 1) < 1]
+    rows, broken = rules.tally(df, [e for _, e in counted])
+    return rows, {p: 0 for p, _ in held} | {p: n for (p, _), n in zip(counted, broken)}
+
+
 def _details(result: dict[str, Any]) -> dict[str, Any]:
     """What a BASIC result adds: broken rows and examples of a row expectation, the value of an aggregate."""
     found: dict[str, Any] = {}
     if result.get("unexpected_count") is not None:
         found["broken"] = result["unexpected_count"]
-    if result.get("observed_value") is not None:
+    rows = (result.get("details") or {}).get("unexpected_rows")
+    if rows is not None:
+        found["broken"] = result["observed_value"]
+    elif result.get("observed_value") is not None:
         found["value"] = result["observed_value"]
-    examples = [_short(value) for value in result.get("partial_unexpected_list") or []]
+    values = result.get("partial_unexpected_list") or rows or []
+    examples = [_short(value) for value in values[:EXAMPLES]]
     if any(example is not None for example in examples):
-        found["examples"] = list(dict.fromkeys(examples))[:EXAMPLES]
+        found["examples"] = list(dict.fromkeys(examples))
     return found
 
 
@@ -138,15 +158,20 @@ def _context() -> Any:
     return context
 
 
-def _batch(df: DataFrame) -> Any:
+@contextmanager
+def _batch(df: DataFrame) -> Iterator[Any]:
+    """`df` as a batch of Great Expectations, forgotten afterwards."""
     context = _context()
     name = f"frame-{next(_names)}"
     # persist=False: the frame is Delta, and caching all its columns costs more than reading the few that are asked.
     source = context.data_sources.add_spark(name, persist=False)
     definition = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
-    batch = definition.get_batch({"dataframe": df})
-    context.data_sources.delete(name)
-    return batch
+    try:
+        yield definition.get_batch({"dataframe": df})
+    finally:
+        context.data_sources.delete(name)
+        # Its SQL expectations leave this view behind.
+        df.sparkSession.catalog.dropTempView("tmp_view")
 
 
 def _evaluate(batch: Any, suite: Suite, positions: list[int], result_format: Any) -> dict[int, dict[str, Any]]:
