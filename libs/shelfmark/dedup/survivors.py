@@ -49,7 +49,7 @@ class Offer:
     `text` is the place of its title in the shard's shingle sets, `seller` its source and region, `market` its region
     and currency, `gtin` as stated, `link` the GTIN where it is evidence of identity (see `groups.MAX_TITLES`), `rank`
     the order of survivors, `listing` a hash of price, description, model number and attributes, `facts` how many of
-    the last three it states (each attribute one; none without a price).
+    the last three it states (each attribute one; none without a price), `variants` its item_group.
     """
 
     product_id: str
@@ -67,6 +67,7 @@ class Offer:
     rank: tuple
     listing: int
     facts: int
+    variants: str | None = None
 
     colours: frozenset[str] = frozenset()
     sizes: frozenset[str] = frozenset()
@@ -123,6 +124,7 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
         F.col("price").cast("double").alias("price"),
         "currency",
         "attributes",
+        "item_group",
         completeness().alias("completeness"),
         F.coalesce(F.length("description"), F.lit(0)).alias("description_length"),
         F.xxhash64("description", "model_number", "price", "currency", "attributes").alias("listing"),
@@ -168,7 +170,8 @@ def resolve(offers: list[Offer], near: Near, similarity: float) -> list[Group]:
        equal figures and edition words, nothing stated disagrees (GTIN, brand, model number, colour, size, quantities),
        no word stands against another, and prices in one market and currency are within `conflicts.PRICE_RATIO`.
     3. One seller: a source gives a key to each product, so like titles are not enough. Two records are one product
-       only if price, description, model number and attributes are equal too, and at least `FACTS` of them stated.
+       only if price, description, model number and attributes are equal too, at least `FACTS` of them stated, and the
+       vendor does not list them as variants of one item_group.
        Where a seller uses one title for several products, the title names none, and proves nothing for the records
        of other sellers either.
     4. A record that does not state its colour (brand, size, ...) agrees with one that does, unless the block has
@@ -309,16 +312,25 @@ def _one_seller(found: list[Group]) -> list[Group]:
         offer = group.survivor
         if len(group.members) > 1 or not offer.title or offer.facts < FACTS:
             result.append(group)
-        elif (home := known.setdefault((offer.seller, offer.text, offer.listing), group)) is not group:
-            home.members.append(offer)
-        else:
+            continue
+        home = known.setdefault((offer.seller, offer.text, offer.listing), group)
+        if home is group or _variants(offer, home.members):
             result.append(group)
+        else:
+            home.members.append(offer)
     return result
+
+
+def _variants(offer: Offer, others: list[Offer]) -> bool:
+    """Whether the vendor itself lists the record as a variant beside one of `others`."""
+    return offer.variants is not None and any(
+        offer.variants == other.variants and offer.seller == other.seller for other in others
+    )
 
 
 def _compatible(group: Group, other: Group) -> bool:
     return not any(
-        (a.seller == b.seller and (a.listing != b.listing or a.facts < FACTS))
+        (a.seller == b.seller and (a.listing != b.listing or a.facts < FACTS or _variants(a, [b])))
         or (a.market == b.market and conflicts.price_conflict(a.price, b.price))
         or conflicts.substituted(a.title, b.title)
         for a in group.members
@@ -428,4 +440,5 @@ def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
             rank=(row["gtin"] is None, -row["completeness"], -row["description_length"], row["product_id"]),
             listing=row["listing"],
             facts=row["facts"],
+            variants=row["item_group"],
         )

@@ -1,0 +1,200 @@
+"""Which look-alikes are one product: each rule of `resolve`, without Spark."""
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shelfmark.dedup import conflicts, kernel, survivors
+
+TITLES: list[str] = []
+
+
+def offer(key, title, source="a", **stated):
+    """A record as `resolve` sees it; what is not given is not stated."""
+    normal = kernel.normalise(pa.array([title]))[0].as_py()
+    if normal not in TITLES:
+        TITLES.append(normal)
+    region = stated.get("region", "GB")
+    attributes = tuple(stated.get("attributes", ()))
+    price, description = stated.get("price"), stated.get("description")
+    facts = 0 if price is None else len(attributes) + bool(description) + bool(stated.get("model"))
+    complete = sum(bool(value) for value in stated.values())
+    return survivors.Offer(
+        product_id=key,
+        seller=f"{source}|{region}",
+        market=f"{region}|GBP",
+        title=title,
+        text=TITLES.index(normal),
+        language=stated.get("language", "en"),
+        brand=conflicts.brand(stated.get("brand")),
+        gtin=stated.get("gtin"),
+        link=stated.get("link", stated.get("gtin")),
+        model=conflicts.model(stated.get("model")),
+        price=price,
+        attributes=attributes,
+        rank=("gtin" not in stated, -complete, -len(description or ""), key),
+        listing=hash((price, description, stated.get("model"), attributes)),
+        facts=facts,
+        variants=stated.get("item_group"),
+    )
+
+
+def near(text, others):
+    sets = kernel.shingle_sets(*kernel.text_buffers(pa.array(TITLES)), 5)
+    return kernel.jaccard(*sets, np.full(len(others), text, np.int64), np.array(others, np.int64))
+
+
+def groups(*offers):
+    """The groups of two or more, as sets of keys, and all offers in exactly one group."""
+    found = survivors.resolve(list(offers), near, 0.8)
+    keys = sorted(member.product_id for group in found for member in group.members)
+    assert keys == sorted(one.product_id for one in offers)
+    return sorted(sorted(member.product_id for member in group.members) for group in found if len(group.members) > 1)
+
+
+RED, BLUE = (("colour", "red", None),), (("colour", "blau", None),)
+LONG = "Bosch Serie 4 freestanding fridge freezer with frost free"
+
+
+def test_equal_titles_of_two_sellers_are_one_product():
+    assert groups(offer("1", "Sony WH-1000XM4 black", "a"), offer("2", "SONY WH-1000XM4, black", "b")) == [["1", "2"]]
+
+
+def test_near_titles_of_two_sellers_are_one_product():
+    assert groups(offer("1", LONG, "a"), offer("2", LONG + " new", "b")) == [["1", "2"]]
+    assert groups(offer("1", LONG, "a"), offer("2", LONG + " and a lot of other words", "b")) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"title": LONG + " 60 cm"}, {"title": LONG + " 70 cm"}),
+        ({"title": LONG + " white"}, {"title": LONG + " black"}),
+        ({"attributes": RED}, {"attributes": BLUE}),
+        ({"title": LONG + " size M"}, {"title": LONG + " size L"}),
+        ({"title": LONG + " left"}, {"title": LONG + " right"}),
+        ({"title": LONG + " plus"}, {"title": LONG}),
+        ({"brand": "Bosch"}, {"brand": "Siemens"}),
+        ({"model": "KGN-36"}, {"model": "KGN 39"}),
+        ({"gtin": "00000000000017", "link": None}, {"gtin": "00000000000024", "link": None}),
+        ({"attributes": (("capacity", "300", "l"),)}, {"attributes": (("Capacity", "350", "l"),)}),
+        ({"price": 10.0}, {"price": 99.0}),
+    ],
+)
+def test_what_speaks_against_it_keeps_near_titles_apart(one, other):
+    one, other = {"title": LONG} | one, {"title": LONG} | other
+    assert groups(offer("1", source="a", **one), offer("2", source="b", **other)) == []
+
+
+def test_prices_of_two_markets_are_not_compared():
+    assert groups(offer("1", LONG, "a", price=10.0), offer("2", LONG, "b", price=900.0, region="IN")) == [["1", "2"]]
+
+
+def test_one_gtin_is_one_product_whatever_the_titles_languages():
+    one = offer("1", "Gartenschlauch 20 m", "a", gtin="00000000000017", language="de", region="DE")
+    assert groups(one, offer("2", "Garden hose", "b", gtin="00000000000017")) == [["1", "2"]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"brand": "Siemens"},
+        {"attributes": BLUE},
+        {"title": "Wireless mouse"},
+        {"source": "a", "attributes": (*RED, ("pattern", "dots", None))},
+    ],
+)
+def test_a_gtin_is_not_believed_against_brand_colour_or_an_unlike_title(other):
+    gtin = "00000000000017"
+    first = offer("1", LONG, "a", gtin=gtin, brand="Bosch", attributes=(*RED, ("pattern", "plain", None)))
+    second = offer("2", **({"title": LONG, "source": "b", "gtin": gtin} | other))
+    assert groups(first, second) == []
+
+
+def test_one_seller_means_two_products_by_two_keys_unless_everything_agrees():
+    said = {"price": 9.99, "description": "A long text.", "attributes": RED}
+    assert groups(offer("1", LONG, **said), offer("2", LONG, **said)) == [["1", "2"]]
+    assert groups(offer("1", LONG, **said), offer("2", LONG, **(said | {"price": 10.99}))) == []
+    assert groups(offer("1", LONG, **said), offer("2", LONG, **(said | {"description": "Another."}))) == []
+    # Nothing stated is no agreement: garments of one name and price.
+    assert groups(offer("1", LONG), offer("2", LONG)) == []
+    assert groups(offer("1", LONG, price=9.99), offer("2", LONG, price=9.99)) == []
+    # The vendor says that they are variants.
+    grouped = said | {"item_group": "g1"}
+    assert groups(offer("1", LONG, **grouped), offer("2", LONG, **grouped)) == []
+
+
+def test_a_title_one_seller_uses_for_several_products_proves_nothing_for_others():
+    shirts = [offer(str(i), "Puma Men T-shirt", "a", price=10.0 + i) for i in range(3)]
+    assert groups(*shirts, offer("9", "Puma Men T-shirt", "b", price=10.0)) == []
+
+
+def test_a_record_without_a_colour_joins_none_of_several_colours():
+    red, blue = offer("1", LONG, "a", attributes=RED), offer("2", LONG, "a", attributes=BLUE)
+    silent = offer("3", LONG, "b")
+    assert groups(red, blue, silent) == []
+    assert groups(red, silent) == [["1", "3"]]
+
+
+def test_a_chain_does_not_glue_its_ends():
+    """Each title is near the next one; the ends are unlike, and only what is near the survivor stays with it."""
+    words = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet", "kilo"]
+    titles = [" ".join(words[i : i + 9]) for i in range(3)]
+    chain = [offer(str(i), title, source, **said) for i, (title, source, said) in enumerate(
+        zip(titles, "abc", ({}, {}, {"brand": "Acme", "description": "rich"})))]  # fmt: skip
+    scores = [near(chain[0].text, [one.text])[0] for one in chain]
+    assert scores[1] >= 0.7 > scores[2]
+    found = survivors.resolve(chain, near, 0.7)
+    together = [sorted(member.product_id for member in group.members) for group in found]
+    assert sorted(together) == [["0"], ["1", "2"]]  # 2 is the richest, and 1 is near to it; 0 is not
+
+
+def test_the_survivor_is_the_richest_record():
+    poor, rich = offer("1", LONG, "a"), offer("2", LONG, "b", brand="Bosch", price=1.0)
+    found = survivors.resolve([poor, rich], near, 0.8)
+    assert [group.survivor.product_id for group in found] == ["2"]
+    equal = survivors.resolve([offer("4", LONG, "a"), offer("3", LONG, "b")], near, 0.8)
+    assert [group.survivor.product_id for group in equal] == ["3"]
+
+
+WORDS = st.lists(
+    st.sampled_from(["chair", "table", "oak", "small", "red", "blue", "2", "3", "pro"]), min_size=1, max_size=7
+)
+OFFERS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "title": WORDS.map(" ".join),
+            "source": st.sampled_from("abc"),
+            "brand": st.sampled_from([None, "Acme", "Bolt"]),
+            "gtin": st.sampled_from([None, "00000000000017", "00000000000024"]),
+            "attributes": st.sampled_from([(), RED, BLUE]),
+            "price": st.sampled_from([None, 1.0, 2.0, 90.0]),
+            "description": st.sampled_from([None, "text"]),
+        }
+    ),
+    min_size=1,
+    max_size=14,
+)
+
+
+@given(OFFERS, st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_groups_depend_on_no_order_and_hold_what_the_rules_promise(records, shuffle: random.Random):
+    records = [{k: v for k, v in record.items() if v or k in ("title", "source")} for record in records]
+    offers = [offer(f"{i:02d}", **record) for i, record in enumerate(records)]
+    before = groups(*offers)
+    shuffle.shuffle(offers)
+    assert groups(*offers) == before
+    for group in survivors.resolve(offers, near, 0.8):
+        lead = group.survivor
+        assert lead.rank == min(member.rank for member in group.members)
+        for a in group.members:
+            assert a is lead or near(lead.text, [a.text])[0] >= 0.8 or a.link == lead.link is not None
+            for b in group.members:
+                for field in ("brand", "gtin", "colours", "sizes"):
+                    x, y = getattr(a, field), getattr(b, field)
+                    assert not x or not y or x == y, field
