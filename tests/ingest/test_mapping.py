@@ -1,8 +1,10 @@
 """Mappings: what is refused and how it is said; what a record becomes; the eight real feeds."""
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -252,6 +254,40 @@ def test_every_built_in_mapping_states_its_licence_and_ships_no_path_of_one_mach
         assert len(source.licence) > 20
         assert not any(pattern.startswith("/") for pattern in source.files)
     assert "Open Database Licence" in mapping.load("openfoodfacts").licence
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "sources.md"
+
+
+def test_the_documented_mapping_loads_and_makes_a_product(tmp_path):
+    (tmp_path / "acme.yml").write_text(re.search(r"```yaml\n(description:.*?)```", DOCS.read_text(), re.S)[1])
+    one = compile_source(mapping.read(tmp_path / "acme.yml"))
+    made = one(
+        {
+            "article_number": "7", "name": "Tasse 330 ml", "list_price": "1.234,50 €", "farbe": "N/A",
+            "category_path": "Home > Tassen", "specs": '{"Werkstoff": "Ton", "SKU": "7"}', "changed": "31.12.2025 08:00",
+        }
+    )  # fmt: skip
+    assert (made.reject_rule, made.problems) == (None, None)
+    assert (made.price, made.category_paths) == (Decimal("1234.50"), ["Tassen"])
+    assert made.attributes == [("material", "Ton", None), ("title volume", "330", "ml")]
+    assert made.source_updated_at == datetime(2025, 12, 31, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("example", re.findall(r"^((?:key|region|language): .+?)(?: +#.*)?$", DOCS.read_text(), re.M))
+def test_every_one_line_example_of_the_documentation_is_accepted(source, example):
+    option = example.partition(":")[0]
+    source("".join(f"{example}\n" if line.startswith(f"{option}:") else f"{line}\n" for line in BASE.splitlines()))
+
+
+def test_every_option_is_documented():
+    models = [v for v in vars(mapping).values() if isinstance(v, type) and issubclass(v, mapping.Option)]
+    assert len(models) > 8
+    options = {f.alias or n for model in (*models, mapping.Format) for n, f in model.model_fields.items()}
+    # Only inside: what `key: sku` and `language: en` are short for, and the file's own name.
+    options -= {"parts", "name"}
+    text = DOCS.read_text()
+    assert [one for one in sorted(options) if not re.search(rf"\b{one}\b", text)] == []
 
 
 # Records, products, and what of them has a price, of every real feed.
