@@ -272,7 +272,9 @@ def test_levels_are_joined_cleaned_and_the_root_dropped():
     assert join_levels(["Home", " TVs &amp; Audio ", None, "4K"], drop=["home"]) == "TVs & Audio > 4K"
     assert join_levels(["A > B", "C"]) == "A / B > C"
     assert join_levels([None, " - "]) is None
-    assert split_path("a;b;c", ";") == "a > b > c"
+    assert split_path("a;b; c", ";") == "a > b > c"
+    assert split_path("Bags/Luggage / Men &amp; Women / ", " / ") == "Bags/Luggage > Men & Women"
+    assert split_path("a b\nc", "\n") == "a b > c"
 
 
 def test_language_by_script_by_words_and_not_by_a_few_letters():

@@ -42,8 +42,11 @@ def split_path(text: str, separator: str = "auto", drop: tuple[str, ...] = ()) -
 
     `auto` finds the separator: `>`, `»`, `›`, `→`, `::`, `|`, ` / `, or `/` in a path that begins with it.
     """
+    if separator.isspace():  # tabs or line ends, which cleaning would turn into blanks
+        return join_levels(text.split(separator), drop)
     text = clean(text) or ""
     if separator != "auto":
-        return join_levels(text.split(clean(separator) or separator), drop)
+        # ` / ` with its blanks is not `/`: names such as `Bags/Luggage` stay whole.
+        return join_levels(f" {text} ".split(separator), drop)
     pattern = next((one for one in _AUTO if re.search(one, text)), _SLASH if text.startswith("/") else None)
     return join_levels(re.split(pattern, text) if pattern else [text], drop)
