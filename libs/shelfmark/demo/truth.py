@@ -43,62 +43,83 @@ def check(
     """
     from pyspark.sql import functions as F
 
-    truth = load(spark, truth_dir, "categories").select("source", "source_key")
-    dirty = load(spark, truth_dir, "dirty")
-    sources = truth.select("source").distinct()
-    ours = products.join(F.broadcast(sources), "source", "left_semi")
-    known = ours.select("source", "source_key", "product_id")
+    records = load(spark, truth_dir, "categories").select("source", "source_key")
+    sources = records.select("source").distinct()
+    ours = products.join(F.broadcast(sources), "source", "left_semi").select("source", "source_key", "product_id")
+    grouped = ours.join(duplicates.select("product_id", "group_id"), "product_id", "left")
+    for name, columns in (("duplicates", ("truth_group", "gtin")), ("variants", ("item_group", "item"))):
+        records = records.join(
+            load(spark, truth_dir, name).select("source", "source_key", *columns), ["source", "source_key"], "left"
+        )
+    records = records.join(grouped, ["source", "source_key"], "left").cache()
+    here = records.agg(F.count("*").alias("clean"), F.sum(F.expr("int(product_id IS NULL)")).alias("missing")).head()
+
+    # Pairs are counted by group: n records that belong together make n * (n - 1) / 2.
+    planted_pairs, planted_gtin = _pairs(records.where("truth_group IS NOT NULL"), "truth_group")
+    together, together_gtin = _pairs(
+        records.where("truth_group IS NOT NULL AND group_id IS NOT NULL"), "truth_group", "group_id"
+    )
+    items = records.where("item_group IS NOT NULL AND group_id IS NOT NULL").groupBy("item_group", "group_id", "item")
+    merged = (
+        items.count()
+        .groupBy("item_group", "group_id")
+        .agg(F.expr("(sum(count) * sum(count) - sum(count * count)) / 2").alias("pairs"))
+    )
+    variants_merged = int(merged.agg(F.sum("pairs")).head()[0] or 0)
+    made = grouped.groupBy("group_id").agg(F.count("*").alias("n"))
+    made = made.agg(
+        F.sum("n").alias("products"), F.sum(F.expr("if(group_id IS NULL, 0, n * (n - 1) / 2)")).alias("pairs")
+    )
+    made = made.head()
+    records.unpersist()
+
     # A feed's path depends on where the catalogue lies: its last two parts do not.
     refused = (
         rejected.where(F.col("table") == "silver.products")
         .join(F.broadcast(sources), "source", "left_semi")
         .select("source", F.regexp_extract("file", r"([^/]+/[^/]+)$", 1).alias("file"), "record_number", "rule")
+        .withColumnRenamed("rule", "got")
         .dropDuplicates(["source", "file", "record_number"])
     )
-
-    planted = dirty.count()
     by_rule = (
-        dirty.join(refused.withColumnRenamed("rule", "got"), ["source", "file", "record_number"], "left")
+        load(spark, truth_dir, "dirty")
+        .drop("key")
+        .join(refused, ["source", "file", "record_number"], "full")
         .groupBy("rule")
-        .agg(F.count("*").alias("planted"), F.sum(F.expr("int(coalesce(got = rule, false))")).alias("right"))
+        .agg(
+            F.count("*").alias("planted"),
+            F.count("got").alias("refused"),
+            F.sum(F.expr("int(coalesce(got = rule, false))")).alias("right"),
+        )
         .collect()  # one row a rule
     )
-    right = sum(row.right for row in by_rule)
-    position = ["source", "file", "record_number"]
-    clean_rejected = refused.join(dirty.select(*position), position, "left_anti").count()
-    here = ours.count()
-    missing = truth.join(known, ["source", "source_key"], "left_anti").count()
-
-    grouped = known.join(duplicates.select("product_id", "group_id"), "product_id")
-    same = _pairs(load(spark, truth_dir, "duplicates"), grouped, "truth_group", "a.gtin = 'yes' AND b.gtin = 'yes'")
-    found = same.groupBy("flag").agg(F.count("*").alias("n"), F.sum("together").alias("together")).collect()
-    pairs, together = {row.flag: row.n for row in found}, {row.flag: row.together for row in found}
-    variants = _pairs(load(spark, truth_dir, "variants"), grouped, "item_group", "a.item != b.item").where("flag")
-    merged = variants.agg(F.sum("together")).head()[0] or 0
-    made = grouped.groupBy("group_id").agg(F.count("*").alias("n")).agg(F.sum(F.expr("n * (n - 1) / 2"))).head()[0] or 0
+    clean_rejected = sum(row.planted for row in by_rule if row.rule is None)
+    refused_all = sum(row.refused for row in by_rule)
+    by_rule = sorted((row for row in by_rule if row.rule is not None), key=lambda row: row.rule)
+    planted, right = sum(row.planted for row in by_rule), sum(row.right for row in by_rule)
 
     result = {
-        "records_planted": truth.count() + planted,
-        "records_accounted": here + refused.count(),
-        "duplicate_pairs": sum(pairs.values()),
-        "duplicate_recall": _share(sum(together.values()), sum(pairs.values())),
-        "duplicate_recall_gtin": _share(together.get(True, 0), pairs.get(True, 0)),
-        "duplicate_recall_title": _share(together.get(False, 0), pairs.get(False, 0)),
-        "duplicate_precision": _share(sum(together.values()), made),
-        "variants_merged": int(merged),
+        "records_planted": here.clean + planted,
+        "records_accounted": (made.products or 0) + refused_all,
+        "duplicate_pairs": planted_pairs,
+        "duplicate_recall": _share(together, planted_pairs),
+        "duplicate_recall_gtin": _share(together_gtin, planted_gtin),
+        "duplicate_recall_title": _share(together - together_gtin, planted_pairs - planted_gtin),
+        "duplicate_precision": _share(together, made.pairs or 0),
+        "variants_merged": variants_merged,
         "dirty": planted,
         "dirty_right_rule": right,
         "dirty_share": _share(right, planted),
-        "dirty_by_rule": {row.rule: (row.planted, row.right) for row in sorted(by_rule, key=lambda row: row.rule)},
+        "dirty_by_rule": {row.rule: (row.planted, row.right) for row in by_rule},
         "clean_rejected": clean_rejected,
-        "clean_missing": missing,
+        "clean_missing": here.missing or 0,
     }
     result["holds"] = {
         f"recall of planted duplicates >= {RECALL}": result["duplicate_recall"] >= RECALL,
-        "no planted variants merged": merged == 0,
+        "no planted variants merged": variants_merged == 0,
         "every planted dirty record refused under its rule": right == planted,
         "no clean record refused": clean_rejected == 0,
-        "every record accounted for": missing == 0 and result["records_planted"] == result["records_accounted"],
+        "every record accounted for": not here.missing and result["records_planted"] == result["records_accounted"],
     }
     return result
 
@@ -124,16 +145,10 @@ def _share(part: float, whole: float) -> float:
     return float(part) / float(whole) if whole else 1.0
 
 
-def _pairs(truth: DataFrame, grouped: DataFrame, group: str, flag: str) -> DataFrame:
-    """(flag, together) of every pair of records in one true group; `together` is 1 where they share a group_id.
-
-    A record that is not in the lake has no group_id, so its pairs are not together.
-    """
+def _pairs(records: DataFrame, *groups: str) -> tuple[int, int]:
+    """Pairs of records with equal `groups`: all of them, and those with a GTIN on both sides."""
     from pyspark.sql import functions as F
 
-    records = truth.join(grouped, ["source", "source_key"], "left")
-    a, b = records.alias("a"), records.alias("b")
-    ordered = F.expr("(a.source, a.source_key) < (b.source, b.source_key)")
-    joined = a.join(b, (F.col(f"a.{group}") == F.col(f"b.{group}")) & ordered)
-    together = F.expr("int(coalesce(a.group_id = b.group_id, false)) AS together")
-    return joined.select(F.expr(flag).alias("flag"), together)
+    counted = records.groupBy(*groups).agg(F.count("*").alias("n"), F.sum(F.expr("int(gtin = 'yes')")).alias("g"))
+    row = counted.agg(F.sum(F.expr("n * (n - 1) / 2")), F.sum(F.expr("g * (g - 1) / 2"))).head()
+    return int(row[0] or 0), int(row[1] or 0)
