@@ -33,6 +33,10 @@ Each = Callable[[Callable[[Any], Any], Sequence[Any]], list]
 """Calls a function once per item, anywhere, and gives the results in the items' order."""
 
 CHAR_FIELDS = {"title", "brand"}  # fields with character grams; a description would bring thousands a row
+HEAD = 8192
+"""The most frequent features, three quarters of what a row has, keep all their weights, dense: a block of them is 1 MB
+and stays in the L2 cache. The others, the tail, keep the weights above `text.prune`, sparse."""
+BLOCK = ("indptr", "categories", "values", "head", "bias")
 DESCRIPTION_WORDS = 60  # words read of a description: its head says what the thing is
 
 
@@ -105,7 +109,7 @@ def solve_block(
 ) -> dict[str, Any]:
     """Solve the categories [first, last) and write their weights column by column; returns what it took.
 
-    Weights below `text.prune` in size are left out: they are the trace of rows that only just touch the margin.
+    Of the tail, weights below `text.prune` in size are left out: the trace of rows that only just touch the margin.
     """
     first, last = block
     started = time.process_time()
@@ -114,17 +118,24 @@ def solve_block(
         rows, width, first, last - first, text.cost, boost[first:last], text.epochs, text.tolerance
     )
     solved = time.process_time()
-    indptr, categories, values = sparse_columns(weights, first, text.prune)
-    folder = work / "blocks" / f"{first:06d}"
-    for name, array in (("indptr", indptr), ("categories", categories), ("values", values), ("bias", bias)):
-        save(folder / f"{name}.npy", array)
+    arrays = sparse_columns(weights[HEAD:], first, text.prune)
+    save_block(work, first, (*arrays, weights[:HEAD], bias))
     return {
         "first": first,
         "passes": passes.tolist(),
         "solve_seconds": solved - started,
-        "kept": len(values),
+        "kept": len(arrays[-1]),
         "seconds": time.process_time() - started,
     }
+
+
+def save_block(work: Path, first: int, arrays: Sequence[np.ndarray]) -> None:
+    """Write indptr, categories, values of the tail, the dense head [columns, categories] and bias of a block."""
+    *tail, head, bias = arrays
+    wide = np.zeros((len(head), GROUP), np.float32)
+    wide[:, : head.shape[1]] = head
+    for name, array in zip(BLOCK, (*tail, wide, bias)):
+        save(work / "blocks" / f"{first:06d}" / f"{name}.npy", array)
 
 
 @njit(cache=True, nogil=True)
@@ -167,7 +178,7 @@ def _place(indptr, categories, values, fill, out_categories, out_values):
 
 
 def merge_blocks(blocks: Sequence[tuple[int, int]], work: Path, model: Path) -> int:
-    """Join the blocks to indptr, categories, values and bias of the model; returns the weights kept.
+    """Join the blocks to the arrays of the model (see model.py); returns the weights kept of the tail.
 
     The output is memory-mapped and a block is read at a time, so memory stays small whatever the model's size.
     """
@@ -190,6 +201,12 @@ def merge_blocks(blocks: Sequence[tuple[int, int]], work: Path, model: Path) -> 
         for array in out.values():
             array.flush()
     save(model / "indptr.npy", indptr)
+    heads = [load_array(folder / "head.npy") for folder in folders]
+    head = np.lib.format.open_memmap(model / "head.npy", "w+", np.float32, (len(heads), *heads[0].shape))
+    for at, array in enumerate(heads):
+        head[at] = array
+    head.flush()
+    save(model / "edges.npy", np.array([0, *(last for _, last in sorted(blocks))], np.int32))
     save(model / "bias.npy", np.concatenate([load_array(folder / "bias.npy") for folder in folders]))
     return size
 

@@ -215,7 +215,7 @@ def vocabulary(frequency: np.ndarray, rows: int, min_rows: int) -> tuple[np.ndar
 
 
 @njit(cache=True, nogil=True)
-def _weigh(indptr, columns, counts, lookup, idf, words, out_indptr, out_columns, out_values):
+def _weigh(indptr, columns, counts, damped, lookup, idf, words, out_indptr, out_columns, out_values):
     used = 0
     for i in range(len(indptr) - 1):
         word_norm, char_norm = 0.0, 0.0
@@ -223,7 +223,7 @@ def _weigh(indptr, columns, counts, lookup, idf, words, out_indptr, out_columns,
             at = lookup[columns[j]]
             if at < 0:
                 continue
-            value = (1.0 + np.log(np.float64(counts[j]))) * idf[at]
+            value = damped[counts[j]] * idf[at]
             if columns[j] < words:
                 word_norm += value * value
             else:
@@ -234,7 +234,7 @@ def _weigh(indptr, columns, counts, lookup, idf, words, out_indptr, out_columns,
             at = lookup[columns[j]]
             if at < 0:
                 continue
-            value = (1.0 + np.log(np.float64(counts[j]))) * idf[at]
+            value = damped[counts[j]] * idf[at]
             value *= word_norm if columns[j] < words else char_norm
             out_columns[used] = at
             out_values[used] = np.uint16(value + 0.5)
@@ -253,5 +253,6 @@ def weigh(
     out_columns, out_values = np.empty(len(columns), np.int32), np.empty(len(columns), np.uint16)
     out_indptr = np.zeros(len(indptr), np.int64)
     words = len(lookup) // WORD_SHARE
-    used = _weigh(indptr, columns, counts, lookup, idf, words, out_indptr, out_columns, out_values)
+    damped = np.concatenate([[0.0], 1 + np.log(np.arange(1, 256))])
+    used = _weigh(indptr, columns, counts, damped, lookup, idf, words, out_indptr, out_columns, out_values)
     return out_indptr, out_columns[:used].copy(), out_values[:used].copy()

@@ -251,9 +251,8 @@ def _weigh_side(part: int, work: Path, model_dir: Path, truth: np.ndarray) -> No
 def _scored(part: int, work: Path, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores of a part of a side, the number of each row's category (-1: not learnt), its node (-1: unknown)."""
     rows = fit.read_part(part, work)
-    arrays = {n: fit.load_array(folder / f"{n}.npy") for n in ("indptr", "categories", "values", "bias")}
     truth = np.load(fit.part_folder(work, part) / "truth.npy")
-    return model.scores(arrays, rows.indptr, rows.columns, rows.values), truth[0], truth[1]
+    return model.scores(model.read_weights(folder), rows.indptr, rows.columns, rows.values), truth[0], truth[1]
 
 
 def _likelihood(part: int, work: Path, folder: Path) -> np.ndarray:
