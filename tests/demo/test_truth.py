@@ -10,7 +10,6 @@ from shelfmark.errors import UsageError
 from shelfmark.ingest import mapping, normalise, readers
 from shelfmark.tables import table
 
-
 pytestmark = pytest.mark.slow  # a Spark session and a whole dedupe
 
 
