@@ -354,3 +354,18 @@ def test_an_earlier_catalogue_is_replaced(tmp_path):
     assert json.loads((tmp_path / "c/truth/summary.json").read_text())["rows"] == 100
     assert not list((tmp_path / "c").rglob("*.part"))
     assert pq.read_table(tmp_path / "c/demo_galerie/part-00000.parquet").num_rows > 0
+
+
+def test_taxonomy_and_maps_are_read_by_the_taxonomy_room(made):
+    from shelfmark.taxonomy import files
+
+    folder, _ = made
+    read = {one.category_id: one for one in files.read_taxonomy(str(folder / "taxonomy.csv")).categories}
+    assert {leaf.category_id: leaf.path for leaf in universe.leaves()}.items() <= {
+        k: c.path for k, c in read.items()
+    }.items()
+    assert len(read) == len(universe.nodes())  # nothing is missing between a leaf and its root
+    maps = files.find_maps(folder / "taxonomy", universe.VENDORS)
+    assert set(maps) == set(universe.VENDORS)
+    for source, path in maps.items():
+        assert {line.category_id for line in files.read_map(source, path)} <= set(read)
