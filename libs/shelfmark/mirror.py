@@ -33,12 +33,14 @@ MODEL_PATH = "model"
 BATCH = {"params": 100, "metrics": 1000, "tags": 100}
 PARAM_LENGTH, TAG_LENGTH = 6000, 5000
 
-# Tracking servers answer in a second or not at all; MLflow's own defaults wait for minutes before they say so.
+# Set where the user has not set them. Tracking servers answer in a second or not at all, and MLflow's own defaults wait
+# for minutes before they say so; no usage data; no links printed between our lines.
 CLIENT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 NOISY = ("alembic", "mlflow", "urllib3")
 
