@@ -65,7 +65,7 @@ def test_pairs_are_exact_and_few_near_titles_are_missed(spark, titled):
             same = a in graph and b in graph and nx.has_path(graph, a, b)
             reached, missed = reached + same, missed + (not same)
             assert same or sets[a] != sets[b], "equal titles are always together"
-    assert reached > 200
+    assert reached > 100
     assert missed / (reached + missed) < 0.06  # P(candidate) is .947 at J = .8 and more above
 
 

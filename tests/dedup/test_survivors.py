@@ -115,6 +115,13 @@ def test_a_gtin_is_not_believed_against_brand_colour_or_an_unlike_title(other):
     assert groups(first, second) == []
 
 
+def test_a_gtin_on_thousands_of_records_is_a_default():
+    many = [offer(f"{i:04d}", "Thing", f"s{i}", gtin="00000000000017", price=10.0**i) for i in range(3)]
+    assert groups(*many) == [["0000", "0001", "0002"]]
+    many = [offer(f"{i:04d}", f"Thing {i}", "a", gtin="00000000000017") for i in range(survivors.MAX_RECORDS + 1)]
+    assert groups(*many) == []
+
+
 def test_one_seller_means_two_products_by_two_keys_unless_everything_agrees():
     said = {"price": 9.99, "description": "A long text.", "attributes": RED}
     assert groups(offer("1", LONG, **said), offer("2", LONG, **said)) == [["1", "2"]]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 TOGETHER = (("title", "language"), ("price", "price_high", "currency"), ("image", "image_id"))
 """Fields that are one statement: taken from one record, which is the first that states the first field."""
 
+BROADCAST = 1_000_000
+"""Records in groups of several that are sent to every executor: at some 150 bytes each they take 150 MB there."""
+
 
 def catalogue(products: DataFrame, duplicates: DataFrame) -> DataFrame:
     """silver.catalogue: a golden record per (group_id, region).
@@ -21,17 +24,21 @@ def catalogue(products: DataFrame, duplicates: DataFrame) -> DataFrame:
     the same order (`survivors.duplicates`). Every field is the survivor's; one it does not state is the next record's
     in that order that does, fields of `TOGETHER` from one record; attributes are joined by name in the same way;
     category_paths is the sorted union. content_hash is a sha256 of the business columns as JSON.
+
+    Hand in `duplicates` as written, not as a plan: it is counted here, to choose how to join.
     """
     from pyspark.sql import functions as F
 
     wanted = table("silver.catalogue").columns
     business = wanted[wanted.index("members") + 1 : wanted.index("content_hash")]
-    listed = products.select("product_id", "region", "source", *business).join(
-        duplicates.select("product_id", "group_id", "group_size"), "product_id"
-    )
+    listed = products.select("product_id", "region", "source", *business)
+    grouped_ids = duplicates.where("group_size > 1").select("product_id", "group_id")
+    if grouped_ids.count() <= BROADCAST:
+        # Most records are alone: the wide rows of the others are all that has to move.
+        grouped_ids = F.broadcast(grouped_ids)
     hashed = F.sha2(F.to_json(F.struct(*business)), 256).alias("content_hash")
-    alone = listed.where("group_size = 1").select(
-        "group_id",
+    alone = listed.join(grouped_ids, "product_id", "left_anti").select(
+        F.col("product_id").alias("group_id"),
         "region",
         "product_id",
         "source",
@@ -47,7 +54,7 @@ def catalogue(products: DataFrame, duplicates: DataFrame) -> DataFrame:
     )
     record = F.struct(rank.alias("rank"), "product_id", "source", *business)
     grouped = (
-        listed.where("group_size > 1")
+        listed.join(grouped_ids, "product_id")
         .groupBy("group_id", "region")
         .agg(F.sort_array(F.collect_list(record)).alias("records"))
     )

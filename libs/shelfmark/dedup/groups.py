@@ -34,9 +34,10 @@ def leak_groups(products: DataFrame, pairs: DataFrame) -> DataFrame:
     """silver.leak_groups (product_id, leak_group, bucket): everything that would leak across a split, generously.
 
     Together are the near pairs (`candidates.near_pairs`: same title, or J above the threshold), and products that
-    share picture (image_id, or the address in `image`), GTIN, or item_group of one source; values on more than
-    `MAX_TITLES` titles are ignored. As duplicates are made of near pairs and GTINs under the same rule, a duplicates
-    group is always within one leak group. leak_group is the smallest product_id; bucket its Spark hash modulo 16.
+    share picture (image_id, the address in `image`, or its path within a source), GTIN, or item_group of one source;
+    values on more than `MAX_TITLES` titles are ignored. As duplicates are made of near pairs and GTINs under the same
+    rule, a duplicates group is always within one leak group. leak_group is the smallest product_id; bucket its Spark
+    hash modulo 16.
 
     `products` needs product_id, source, title, gtin, item_group, image and image_id.
     """
@@ -60,19 +61,23 @@ def group_sizes(groups: DataFrame, column: str = "leak_group") -> DataFrame:
 def identity_edges(products: DataFrame, identities: tuple[str, ...]) -> DataFrame:
     """(left, right): the smallest product of each identity value with the others; `MAX_TITLES` as in `leak_groups`."""
     shards = packed.shuffle_shards(products)
-    wanted = ["product_id", "title", *identities, *(["source"] if "item_group" in identities else [])]
+    wanted = ["product_id", "source", "title", *identities]
 
     def spread(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for table in packed.gather(batches):
             titles = kernel.text_keys(*kernel.text_buffers(kernel.normalise(table["title"])))
             for name in identities:
-                value = table[name].cast(pa.string())
-                if name == "item_group":  # a vendor's own: the same text of another vendor means nothing
-                    value = pc.binary_join_element_wise(table["source"].cast(pa.string()), value, "\x1f")
-                known = pc.and_kleene(pc.is_valid(value), pc.not_equal(value, ""))
+                stated = table[name].cast(pa.string())
+                known = pc.fill_null(pc.not_equal(stated, ""), False)
                 if not pc.any(known).as_py():
                     continue
-                value = pc.binary_join_element_wise(name, value.filter(known), "\x1e").combine_chunks()
+                value, scope = stated.filter(known), pa.scalar("")
+                if name == "item_group":  # a vendor's own: the same text of another vendor means nothing
+                    scope = table["source"].cast(pa.string()).filter(known)
+                elif name == "image":  # and so is a path; an address is everybody's
+                    source = table["source"].cast(pa.string()).filter(known)
+                    scope = pc.if_else(pc.match_substring(value, "//"), "", source)
+                value = pc.binary_join_element_wise(name, scope, value, "\x1e").combine_chunks()
                 value = kernel.text_keys(*kernel.text_buffers(value))
                 rows = pa.table(
                     {
@@ -163,7 +168,7 @@ def roots(edges: DataFrame, shards: int, flag: str | None = None) -> DataFrame:
         for start in range(0, len(nodes), packed.ROWS):
             rows = slice(start, start + packed.ROWS)
             table = pa.table({"product_id": nodes[rows], "root": nodes.take(pa.array(label[rows]))})
-            yield from packed.pack("root", table, keys[rows], shards)
+            yield from packed.pack("root", _strings(table), keys[rows], shards)
 
     columns = ["left", "right", *([flag] if flag else [])]
     forests = edges.select(*columns).mapInArrow(forest, packed.SCHEMA)
@@ -174,7 +179,7 @@ def _union(edges: pa.Table) -> tuple[pa.Array, np.ndarray, np.ndarray]:
     """(sorted product ids, the place of the smallest id of each one's component, which edges span it)."""
     rows = edges.num_rows
     both = pa.chunked_array([*edges["left"].chunks, *edges["right"].chunks], pa.string())
-    coded = both.combine_chunks().dictionary_encode()
+    coded = both.cast(pa.large_string()).combine_chunks().dictionary_encode()  # may pass the 2 GB of `string`
     order = pc.sort_indices(coded.dictionary).to_numpy()
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))

@@ -56,7 +56,7 @@ def blob(table: pa.Table) -> bytes:
 
 
 def unpack(blobs: list) -> pa.Table:
-    # Strings as large_string: together the blobs of a shard may pass the 2 GB of a string array.
+    """One table of all blobs of a kind."""
     return pa.concat_tables([pa.ipc.open_stream(one).read_all() for one in blobs]).combine_chunks()
 
 
@@ -83,8 +83,9 @@ def step(
 ) -> DataFrame:
     """Bring the blobs of a shard together and apply `function` to its tables; kinds in `through` pass as they are.
 
-    `function` gets the tables of the kinds that arrived, whole: a shard has to fit a worker's memory, and more
-    shards make it smaller. A kind in `through` is given to `function` too only if it is named `+kind`.
+    `function` gets the tables of the kinds that arrived, whole: a shard has to fit a worker's memory, and a text
+    column of it the 2 GB of an Arrow string array; more shards make it smaller. A kind in `through` is given to
+    `function` too only if it is named `+kind`.
     """
     passed = {kind.lstrip("+") for kind in through}
     shown = {kind[1:] for kind in through if kind.startswith("+")}

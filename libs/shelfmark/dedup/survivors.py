@@ -38,6 +38,9 @@ FACTS = 2
 """What two records of one seller must state alike beside title and price: with less, garments of one name and price
 (another print, another cut) would be one product."""
 
+MAX_RECORDS = 1000
+"""A GTIN on more records than this is a default, even if their titles are few; and all its pairs are compared."""
+
 Near = Callable[[int, list[int]], np.ndarray]
 """`near(text, texts)`: the Jaccard similarity of one title to others, all known by their places."""
 
@@ -254,6 +257,9 @@ def _by_gtin(offers: list[Offer]) -> list[Group]:
         else:
             found.append(group)
     for some in sharing.values():
+        if len(some) > MAX_RECORDS:
+            found += some
+            continue
         for alike in _refine(some, _VARIANT_FIELDS):
             leaders: list[Group] = []
             for group in alike:
