@@ -9,6 +9,7 @@ that would have held its records; `file_problem_of` gets the sentence back out o
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -122,17 +123,23 @@ def _by_task(spark: SparkSession, paths: Sequence[str], work: Callable[[str], T]
     if not paths:
         return {}
 
-    def answer(path: str) -> tuple[T | None, str | None]:
-        try:
-            return work(path), None
-        except FileProblem as problem:
-            return None, str(problem)
+    def answers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for index in batch.column(0).to_pylist():
+                result, problem = None, None
+                try:
+                    result = pickle.dumps(work(paths[index]))
+                except FileProblem as wrong:
+                    problem = str(wrong)
+                row = [pa.array([index], pa.int64()), pa.array([result], pa.binary()), pa.array([problem], pa.string())]
+                yield pa.RecordBatch.from_arrays(row, names=["id", "result", "problem"])
 
-    answers = spark.sparkContext.parallelize(list(paths), len(paths)).map(answer).collect()
-    problems = [problem for _, problem in answers if problem]
+    rows = _numbers(spark, len(paths)).mapInArrow(answers, "id bigint, result binary, problem string").collect()
+    rows = sorted(rows, key=lambda row: row.id)
+    problems = [row.problem for row in rows if row.problem]
     if problems:
         raise FileProblem("; ".join(problems))
-    return {path: result for path, (result, _) in zip(paths, answers)}
+    return {path: pickle.loads(row.result) for path, row in zip(paths, rows)}
 
 
 def _numbers(spark: SparkSession, count: int) -> DataFrame:

@@ -164,7 +164,7 @@ def _csv_records(codes, last, delimiter, quote, escape, width, limit, most):  # 
                     at += 1  # the escaped character is not here yet: not ended
                     break
                 # An escaped line end carries the field over to the next line, which must be there.
-                state = _CARRIED if codes[at] == _NEWLINE or codes[at] == _RETURN else _PLAIN
+                state = _CARRIED if codes[at] == _NEWLINE else _PLAIN
                 if codes[at] == _NEWLINE:
                     if second < 0:
                         second = at + 1
@@ -220,7 +220,7 @@ def _filled_lines(codes, filled):  # pragma: no cover (compiled)
 
 # json
 
-_DEPTH, _TEXT, _ESCAPED, _CHAIN, _VALUE, _KEY, _MATCH, _ITEMS, _BROKEN = range(9)
+_DEPTH, _TEXT, _ESCAPED, _CHAIN, _VALUE, _KEY, _MATCH, _ITEMS, _FOUND = range(9)
 
 
 def _count_json(path: str, fmt: Format) -> int:
@@ -238,6 +238,8 @@ def _count_json(path: str, fmt: Format) -> int:
     if not seen:
         raise file_problem(path, "empty: no JSON")
     _check_json(path, fmt)
+    if not state[_FOUND]:
+        raise file_problem(path, f"no array at `items: {fmt.items}`")
     return int(state[_ITEMS])
 
 
@@ -286,6 +288,8 @@ def _json_items(codes, keys, bounds, state, kinds):  # pragma: no cover (compile
                     kinds[depth] = c
                 if on_path:
                     chain = depth
+                    if depth == parts and c == 91:
+                        state[_FOUND] = 1
                 value = 1 if c == 91 else 0
                 key = 1 if c == 123 and depth == chain and depth <= parts else 0
                 match = 0 if key and bounds[depth] != bounds[depth - 1] else -1

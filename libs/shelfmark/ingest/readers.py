@@ -306,8 +306,10 @@ def _csv_blocks(split: Split, fmt: Format) -> Iterator[Block]:
     names = _csv_names(split.path, fmt) if split.start else (fmt.columns and _names(fmt.columns))
     number, line, waiting, straight, lines = split.first_record, split.first_line, [], True, []
     for block, last in _lines(split, fmt):
+        if last and block and not block[-1].endswith("\n"):
+            # After an escaped line end the csv module takes the end of a line for its end only with a newline.
+            block[-1] += "\n"
         lines = waiting + block if waiting else block
-        first = 0
         if names is None:
             names, first = _csv_header(split.path, lines, last, fmt)
             if names is None:
@@ -332,7 +334,7 @@ def _csv_blocks(split: Split, fmt: Format) -> Iterator[Block]:
             found.lines.append(line + start)
             found.problems.append(problem)
             found.payloads.append(
-                "".join(lines[start:end])[:RAW_LIMIT] if problem else template % tuple(map(quoted, row))
+                "".join(lines[start:end])[:RAW_LIMIT].rstrip("\r\n") if problem else template % tuple(map(quoted, row))
             )
             number += 1
         # Where most records span lines the straight way is work for nothing.
@@ -448,6 +450,8 @@ def _csv_names(path: str, fmt: Format) -> list[str]:
     waiting = []
     for block, last in _lines(Split(path), fmt):
         waiting += block
+        if last and waiting:
+            waiting[-1] += "\n"
         names, _ = _csv_header(path, waiting, last, fmt)
         if names is not None:
             return names
