@@ -69,7 +69,7 @@ class Text(Section):
     fields: list[Literal["title", "brand", "description"]] = Field(["title"], min_length=1, description="texts read")
     hash_bits: int = Field(20, ge=10, le=24, description="features are hashed into 2**hash_bits columns")
     cost: float = Field(1.0, gt=0, description="C of the linear SVM")
-    epochs: int = Field(20, ge=1, description="passes of the solver at the most")
+    epochs: int = Field(10, ge=1, description="passes of the solver at the most")
     tolerance: float = Field(0.1, gt=0, description="projected-gradient spread at which the solver stops")
     min_rows: int = Field(2, ge=1, description="training rows a feature must be seen in to be learnt from")
     prune: float = Field(0.02, ge=0, description="weights of rare features smaller than this are not kept")

