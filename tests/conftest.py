@@ -26,3 +26,36 @@ def real_data():
         message = f"no real feeds at {REAL}; set SHELFMARK_REAL_DATA"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     return REAL
+
+
+@pytest.fixture(scope="session")
+def demo_feeds(tmp_path_factory):
+    """Folder of a small demo catalogue with its truth/."""
+    from shelfmark import demo
+
+    out = tmp_path_factory.mktemp("demo") / "feeds"
+    demo.generate(2_000, 7, out, pictures=False)
+    return out
+
+
+@pytest.fixture(scope="session")
+def demo_settings(demo_feeds, tmp_path_factory):
+    """Settings of a pipeline over `demo_feeds`, as `make run` makes them."""
+    from shelfmark import config
+
+    home = tmp_path_factory.mktemp("demo-home")
+    overrides = [f"taxonomy={demo_feeds}/taxonomy.csv", f"taxonomy_maps={demo_feeds}/taxonomy"]
+    return config.load("demo", overrides, home=str(home), data=str(demo_feeds))
+
+
+@pytest.fixture(scope="session")
+def demo_home(spark, demo_settings):
+    """Home of a lake after one pipeline over the small demo catalogue."""
+    from rich.console import Console
+
+    from shelfmark import pipeline
+
+    console = Console(file=open(Path(demo_settings.home) / "console.txt", "w"), width=120)
+    assert pipeline.run(demo_settings, console, "20260101-demo", None, force=False) == 0
+    console.file.close()
+    return Path(demo_settings.home)

@@ -13,9 +13,9 @@ from shelfmark.query import query, read
 from shelfmark.run import conform, execute, new_run_id, run_date
 from shelfmark.tables import table
 
-TAXONOMY = "taxonomy_version string, category_id string, path string, name string, depth int"
-GOOD = [("v1", "a", "A", "A", 1), ("v1", "b", "A > B", "B", 2)]
-BAD = [("v1", "a", "A", "A", 1), ("v1", None, "A > B", "B", 2)]
+TAXONOMY = "taxonomy_version string, category_id string, path string, name string, parent_id string, depth int"
+GOOD = [("v1", "a", "A", "A", None, 1), ("v1", "b", "A > B", "B", "a", 2)]
+BAD = [("v1", "a", "A", "A", None, 1), ("v1", None, "A > B", "B", "a", 2)]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_refused_run_id_may_be_run_again(spark, settings):
 
 def test_a_published_run_id_is_not_run_again(spark, settings):
     first = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
-    again = execute("taxonomy", writes([*GOOD, ("v1", "c", "C", "C", 1)]), settings, spark, "20260102-a", force=True)
+    again = execute("taxonomy", writes([*GOOD, ("v1", "c", "C", "C", None, 1)]), settings, spark, "20260102-a", force=True)
     assert again.status == "already"
     assert again.commit.id == first.commit.id
     assert len(rows(spark, settings, "silver.taxonomy")) == 2

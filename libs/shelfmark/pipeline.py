@@ -56,7 +56,6 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
         raise UsageError(f"--from {from_job}: choose one of {', '.join(JOBS)}")
     jobs = JOBS[JOBS.index(from_job) :] if from_job else JOBS
     run_id = _checked(settings, run_id, sources="ingest" in jobs)
-    began = time.monotonic()
     log_file = log_to(settings, run_id)
     console.print(f"run {run_id}: {len(jobs)} jobs, log in {log_file}", highlight=False, soft_wrap=True)
     lake = open_lake(settings)
@@ -73,7 +72,7 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
                 commit = lake.resolve("main")
                 stopped = {source: why for outcome in outcomes for source, why in outcome.stopped.items()}
                 lake.tag(f"release-{run_id}", commit.id)
-                links = reports.write(spark, lake, commit.id, settings, run_id, outcomes)
+                written = reports.write(spark, lake, commit.id, settings, run_id, outcomes)
     except Exception as error:
         _notify(settings, current, run_id, error)
         _say_how_to_go_on(console, error, current, run_id)
@@ -82,7 +81,7 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
                 docs = reports.data_docs(session.start(settings), lake, lake.resolve("main").id, settings, run_id)
                 console.print(f"what was refused and why: {docs.as_uri()}", soft_wrap=True, highlight=False)
         raise
-    reports.summary(console, spark, lake, commit.id, run_id, outcomes, links, time.monotonic() - began)
+    reports.summary(console, commit.id, run_id, outcomes, written, settings.home)
     if stopped:
         problem = DataRefused("; ".join(f"source {source} stopped: {why}" for source, why in stopped.items()))
         _notify(settings, "ingest", run_id, problem)
@@ -154,7 +153,8 @@ def _checked(settings: Settings, run_id: str | None, sources: bool) -> str:
 def _execute(job: str, settings: Settings, spark, run_id: str, force: bool) -> Outcome:
     module = recipe(job)
     spark.sparkContext.setJobDescription(f"{job} {run_id}")
-    return execute(job, module.main, settings, spark, run_id, force=force, always=getattr(module, "ALWAYS", False))
+    always, after = getattr(module, "ALWAYS", False), getattr(module, "after", None)
+    return execute(job, module.main, settings, spark, run_id, force=force, always=always, after=after)
 
 
 def log_to(settings: Settings, run_id: str, screen: bool = False) -> Path:

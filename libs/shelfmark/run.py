@@ -295,10 +295,12 @@ def execute(
     run_id: str,
     force: bool = False,
     always: bool = False,
+    after: Callable[[Run], None] | None = None,
 ) -> Outcome:
     """Run a recipe under the protocol of this module.
 
     `force` runs it although its inputs did not change; `always` is for jobs whose inputs lie outside the lake.
+    `after` is called once the run is published: it mirrors what the lake holds, so its failure is logged and no more.
     Raises `DataRefused` when a critical expectation fails, or after publishing when a source was stopped.
     """
     began = time.monotonic()
@@ -337,7 +339,18 @@ def execute(
     metadata = {**run.metadata("done"), "inputs": run.inputs, "recipe": fingerprint}
     commit = lake.publish(run.branch, f"{job}: {_rows_text(run)}", metadata)
     run.log.info("published commit=%s", commit.id)
+    if after:
+        _mirror(run, commit, after)
     return Outcome(job, "done", commit, time.monotonic() - began, run.notes, run.stopped)
+
+
+def _mirror(run: Run, commit: Commit, after: Callable[[Run], None]) -> None:
+    """Call `after` with a run that reads the published commit."""
+    run.branch, run.base = commit.id, commit
+    try:
+        after(run)
+    except Exception as error:
+        run.log.error("the mirror failed, the tables are published all the same: %s", error)
 
 
 def recipe_fingerprint(settings: Settings) -> str:

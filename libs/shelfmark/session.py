@@ -32,6 +32,8 @@ EXCLUDED = (
     "com.johnsnowlabs.nlp:jsl-openvino-cpu_2.12",
     "com.amazonaws:aws-java-sdk-bundle",
 )
+# Native libraries take one thread each: Spark gives a task one core.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def packages() -> tuple[str, ...]:
@@ -118,9 +120,9 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
     """The session for `settings`; an existing one of this process is used again."""
     from pyspark.sql import SparkSession
 
-    # Workers must run this Python, and one native thread each: Spark gives a task one core.
+    # Workers must run this Python.
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for variable in THREADS:
         os.environ.setdefault(variable, "1")
     os.environ["JAVA_HOME"] = java_home()
     import pyspark
@@ -156,6 +158,9 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
         options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     else:
         options |= {"spark.jars.packages": ",".join(packages()), "spark.jars.excludes": ",".join(EXCLUDED)}
+    if cluster := re.fullmatch(r"local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*(\d+)\s*]", settings.spark.master):
+        options["spark.executor.memory"] = f"{cluster.group(1)}m"
+    options |= {f"spark.executorEnv.{variable}": os.environ[variable] for variable in THREADS}
     options |= settings.spark.options
     builder = SparkSession.builder.appName(name)
     for key, value in options.items():

@@ -1,0 +1,14 @@
+"""Find records that are one product and make golden records of them; find all that would leak across a split."""
+
+from shelfmark.dedup import candidates, golden, groups, survivors
+from shelfmark.run import Run
+
+
+def main(run: Run) -> None:
+    products = run.read("silver.products")
+    pairs = candidates.near_pairs(products, run.settings.dedupe).cache()
+    run.write("silver.leak_groups", groups.leak_groups(products, pairs))
+    run.write("silver.duplicates", survivors.duplicates(products, pairs, run.settings.dedupe))
+    duplicates = run.read("silver.duplicates")
+    run.write("silver.catalogue", golden.catalogue(products, duplicates))
+    run.note(duplicate_groups=duplicates.where("survivor AND group_size > 1").count())

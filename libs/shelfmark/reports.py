@@ -1,0 +1,246 @@
+"""What people look at after a run: data docs for stewards, the run report, the summary on the console.
+
+All of it is made from the lake's own tables at one commit; what comes to the driver are counts and a bounded number
+of samples.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import Window
+from pyspark.sql import functions as F
+
+from shelfmark import mirror
+from shelfmark.demo import truth
+from shelfmark.metrics import classification, figures, report
+from shelfmark.metrics import summary as console_summary
+from shelfmark.quality import docs
+from shelfmark.query import read
+from shelfmark.run import Outcome, run_date
+from shelfmark.taxonomy import versions
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from rich.console import Console
+
+    from shelfmark.config import Settings
+    from shelfmark.lake import Lake
+
+SAMPLES = 20  # refused rows shown for each table, source and rule
+LISTED = 50  # confusions and unmapped paths shown
+
+
+@dataclass(frozen=True)
+class At:
+    """Tables of one commit."""
+
+    spark: SparkSession
+    lake: Lake
+    commit: str
+
+    def read(self, name: str) -> DataFrame:
+        return read(self.spark, self.lake, self.commit, name)
+
+
+def write(
+    spark: SparkSession, lake: Lake, commit: str, settings: Settings, run_id: str, outcomes: list[Outcome]
+) -> dict[str, Any]:
+    """Write data docs and run report of a pipeline; returns figures and links for `summary`."""
+    at = At(spark, lake, commit)
+    home = Path(settings.home).resolve()
+    model = at.read("gold.models").where("champion").orderBy("model").head()
+    metrics = _newest_metrics(at, model)
+    regions = figures.region_figures(metrics)
+    unmapped = versions.unmapped(at.read("silver.category_map"))
+    groups = at.read("silver.duplicates").where("survivor AND group_size > 1").count()
+    books = _books(outcomes)
+    page = report.Report(
+        run_id=run_id,
+        created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        versions=[
+            ("lake commit", commit),
+            ("model", f"{model.model} {model.model_version}" if model else "none"),
+            ("taxonomy", model.taxonomy_version if model else "none"),
+            ("settings", settings.hash[:12]),
+        ],
+        regions=regions,
+        classes=figures.class_figures(metrics),
+        confusions=_confusions(at, model),
+        rejections=_rejections(at, run_id),
+        books=books,
+        jobs=_jobs(outcomes),
+        unmapped=[report.Unmapped(r.source, r.source_path, r.products) for r in unmapped.limit(LISTED).collect()],
+        unmapped_total=unmapped.count(),
+        duplicate_groups=groups,
+        products=at.read("silver.products").count(),
+        min_support=settings.metrics.min_support,
+        notes=_notes(outcomes),
+        links=[("data docs", "../docs/index.html")],
+    )
+    links = [
+        ("run report", report.write(page, home / "reports" / f"{run_id}.html").as_uri()),
+        ("data docs", data_docs(spark, lake, commit, settings, run_id).as_uri()),
+        ("MLflow", _mlflow_line(settings)),
+    ]
+    return {
+        "links": links,
+        "report": page,
+        "model": model,
+        "truth": _against_truth(at, settings),
+    }
+
+
+def summary(
+    console: Console,
+    commit: str,
+    run_id: str,
+    outcomes: list[Outcome],
+    written: Mapping[str, Any],
+    home: str,
+) -> None:
+    """Print the end of a pipeline: books, figures per region, seconds per job, where to look next."""
+    page, model = written["report"], written["model"]
+    books = {k: sum(getattr(b, k) for b in page.books) for k in ("read", "new", "changed", "unchanged")}
+    rejected, superseded = (sum(getattr(b, k) for b in page.books) for k in ("rejected", "superseded"))
+    console_summary.summary(
+        console,
+        console_summary.Summary(
+            run_id=run_id,
+            read=books["read"],
+            accepted=books["new"] + books["changed"] + books["unchanged"],
+            rejected=rejected,
+            superseded=superseded,
+            products=page.products,
+            duplicate_groups=page.duplicate_groups,
+            categories=model.categories if model else None,
+            regions=page.regions,
+            jobs=page.jobs,
+            links=written["links"],
+            commit=commit[:10],
+            model_version=model.model_version if model else None,
+            taxonomy_version=model.taxonomy_version if model else None,
+            notes=page.notes,
+        ),
+    )
+    if written["truth"]:
+        _print_truth(console, written["truth"])
+    console.print("\nnext:", highlight=False)
+    where = "" if home == ".shelfmark" else f" --home {home}"
+    for command in (
+        f'shelfmark sql{where} "select decision, count(*) n from gold.predictions group by 1"',
+        f"shelfmark tables          shelfmark lake log{where}",
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
+
+
+def data_docs(spark: SparkSession, lake: Lake, commit: str, settings: Settings, run_id: str) -> Path:
+    """Write the data docs page of a run and the index; returns the index."""
+    at = At(spark, lake, commit)
+    mine = F.col("run_id") == run_id
+    rejected = at.read("silver.rejected").where(mine)
+    place = Window.partitionBy("table", "source", "rule").orderBy("file", "record_number")
+    samples = rejected.withColumn("place", F.row_number().over(place)).where(F.col("place") <= SAMPLES).drop("place")
+    records = [row.asDict() for row in at.read("gold.runs").where(mine).orderBy("started_at").collect()]
+    worst = next((r for s in ("failed", "refused") for r in records if r["status"] == s), None)
+    last = worst or (records[-1] if records else {})
+    counts = rejected.groupBy("table", "source", "rule").agg(F.count("*").alias("rows")).collect()
+    read_by = at.read("bronze.files").where(mine).groupBy("source").agg(F.sum("records_read").alias("records")).collect()
+    page = {
+        "run_id": run_id,
+        "run_date": run_date(run_id).isoformat(),
+        "status": last.get("status", "done") if worst else "done",
+        "reason": last.get("reason"),
+        "started_at": records[0]["started_at"] if records else None,
+        "checks": [row.asDict() for row in at.read("silver.check_results").where(mine).collect()],
+        "rejects": [row.asDict() for row in counts],
+        "samples": [row.asDict() for row in samples.collect()],
+        "sources": [row.asDict() for row in read_by],
+    }
+    return docs.build(Path(settings.home).resolve() / "docs", [page])
+
+
+def _newest_metrics(at: At, model: Any) -> list:
+    if model is None:
+        return []
+    mine = at.read("gold.metrics").where((F.col("model") == model.model) & (F.col("model_version") == model.model_version))
+    newest = mine.agg(F.max(F.struct("run_date", "run_id"))).head()[0]
+    if newest is None:
+        return []
+    shown = (F.col("region") == "*") | (F.col("category_id") == "*")
+    return mine.where((F.col("run_id") == newest.run_id) & shown).collect()
+
+
+def _confusions(at: At, model: Any) -> list[report.Confusion]:
+    if model is None:
+        return []
+    mine = at.read("gold.predictions").where((F.col("model") == model.model) & (F.col("model_version") == model.model_version))
+    mine = mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
+    tables = (at.read(name) for name in ("silver.labels", "silver.splits", "silver.taxonomy"))
+    rows = classification.confusions(mine, *tables, top=LISTED).collect()
+    titles = at.read("silver.products").where(F.col("product_id").isin([row.product_id for row in rows]))
+    return report.confusion_rows(rows, {row.product_id: row.title for row in titles.select("product_id", "title").collect()})
+
+
+def _rejections(at: At, run_id: str) -> list[report.Rejection]:
+    mine = at.read("silver.rejected").where(F.col("run_id") == run_id)
+    counts = mine.groupBy("table", "source", "rule").agg(F.count("*").alias("rows"), F.min("reason").alias("reason"))
+    return [report.Rejection(r.source, r.rule, r.rows, r.table, r.reason) for r in counts.collect()]
+
+
+def _books(outcomes: list[Outcome]) -> list[report.Books]:
+    sources = next((o.notes.get("sources", {}) for o in outcomes if o.job == "ingest"), {})
+    return [report.Books(source, **books) for source, books in sorted(sources.items())]
+
+
+def _jobs(outcomes: list[Outcome]) -> list[figures.JobFigures]:
+    return [figures.JobFigures(o.job, o.seconds, o.status, _why(o)) for o in outcomes]
+
+
+def _why(outcome: Outcome) -> str | None:
+    return {"skipped": "its inputs did not change", "already": "this run id published it before"}.get(outcome.status)
+
+
+def _notes(outcomes: list[Outcome]) -> list[str]:
+    notes = [f"source {source} stopped: {why}" for o in outcomes for source, why in o.stopped.items()]
+    ingest = next((o for o in outcomes if o.job == "ingest" and o.status == "done"), None)
+    if ingest and not ingest.notes.get("read"):
+        notes.append("nothing new: every file was taken in with this mapping before")
+    return notes
+
+
+def _mlflow_line(settings: Settings) -> str:
+    uri = settings.mlflow_uri or mirror.default_uri(settings.home)
+    return f"mlflow ui --backend-store-uri {mirror.redact(uri, uri)}"
+
+
+def _against_truth(at: At, settings: Settings) -> dict[str, Any] | None:
+    """How the tables compare with truth/ of a generated demo catalogue; None where the data are not one."""
+    folder = Path(settings.data) / "truth"
+    if not os.path.exists(folder / "summary.json"):
+        return None
+    found = truth.check(
+        at.spark, folder, *(at.read(name) for name in ("silver.products", "silver.rejected", "silver.duplicates"))
+    )
+    if settings.taxonomy != "derived":
+        found["accuracy"] = truth.accuracy(at.spark, folder, at.read("silver.products"), at.read("gold.predictions"))
+    return found
+
+
+def _print_truth(console: Console, found: Mapping[str, Any]) -> None:
+    console.print("\n[bold]Against truth/ of the demo catalogue[/]")
+    for name, value in found.items():
+        if name in ("holds", "dirty_by_rule"):
+            continue
+        if isinstance(value, Mapping):
+            shown = ", ".join(f"{k} {v:.3f}" for k, v in sorted(value.items()))
+        else:
+            shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+        console.print(f"  {name.replace('_', ' '):<28} {shown}", highlight=False, markup=False)
+    for promise, holds in found["holds"].items():
+        console.print(f"  {'holds ' if holds else 'BROKEN'}  {promise}", highlight=False, markup=False)
