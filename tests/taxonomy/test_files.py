@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from shelfmark.errors import UsageError
-from shelfmark.taxonomy.files import ancestors, find_maps, node_id, read_map, read_taxonomy
+from shelfmark.taxonomy.files import ancestors, check, find_maps, node_id, read_map, read_taxonomy
 
 
 @pytest.fixture
@@ -184,9 +184,21 @@ def test_a_wrong_map_is_refused_with_file_and_line(write, text, line, words):
 
 def test_maps_are_found_by_the_names_of_the_sources(write, tmp_path):
     path = write("maps/shop.csv", "source_path,category_id\n")
-    assert find_maps(tmp_path / "maps", ["shop", "other"]) == {"shop": path}
+    assert find_maps(["shop", "other"], tmp_path / "maps") == {"shop": path}
+    assert find_maps(["no such source"]) == {}
     with pytest.raises(UsageError, match="no folder"):
-        find_maps(tmp_path / "nowhere", ["shop"])
+        find_maps(["shop"], tmp_path / "nowhere")
+
+
+def test_taxonomy_and_maps_can_be_checked_before_spark_starts(write):
+    taxonomy = write("t.csv", "category_id,path\n1,Home > Pots\n")
+    check(taxonomy, {"shop": write("good.csv", "source_path,category_path\nA,home\nB,\nC,Home > Pots\n")})
+    check("derived", {"shop": write("good.csv", "source_path,category_path\nA,Anything > New\n")})
+    for name, text in (("id.csv", "source_path,category_id\nA,2\n"), ("p.csv", "source_path,category_path\nA,Pots\n")):
+        with pytest.raises(UsageError, match=f"{name}, line 2: the taxonomy has no category"):
+            check(taxonomy, {"shop": write(name, text)})
+    with pytest.raises(UsageError, match="a derived taxonomy has no ids"):
+        check("derived", {"shop": write("id.csv", "source_path,category_id\nA,2\n")})
 
 
 def test_ancestors_from_parent_to_root():

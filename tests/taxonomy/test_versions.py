@@ -91,7 +91,7 @@ def test_maps_join_sources_under_common_categories(shops, tmp_path):
     west.write_text(
         "source_path,category_path\nKitchen > Cookware > Pots & Pans,Cooking > Pots\nNot seen yet,Cooking\n"
     )
-    maps, labelled = files.find_maps(tmp_path, ["east", "west"]), ["east", "west"]
+    maps, labelled = files.find_maps(["east", "west"], tmp_path), ["east", "west"]
     taxonomy = versions.derived(shops, maps, labelled)
     assert {row.path for row in taxonomy.collect()} == {
         "Cooking",

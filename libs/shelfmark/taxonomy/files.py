@@ -10,11 +10,12 @@ import csv
 import glob
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from shelfmark.config import resource
 from shelfmark.errors import UsageError
 
 SEPARATOR = " > "
@@ -134,15 +135,53 @@ def read_map(source: str, path: str | Path) -> list[MapLine]:
     return lines
 
 
-def find_maps(folder: str | Path, sources: Iterable[str]) -> dict[str, str]:
-    """The map files there are for `sources`: source -> path of <folder>/<source>.csv.
+def find_maps(sources: Iterable[str], folder: str | Path | None = None) -> dict[str, str]:
+    """The map files there are for `sources`: source -> path of <folder>/<source>.csv; the default is conf/taxonomy.
 
-    Raises `UsageError` where the folder is missing.
+    Raises `UsageError` where a named folder is missing.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UsageError(f"taxonomy_maps: no folder {folder}; it holds <source>.csv files")
-    return {source: str(file) for source in sources if (file := folder / f"{source}.csv").is_file()}
+    if folder and not Path(folder).is_dir():
+        raise UsageError(f"taxonomy_maps: no folder {folder}; name one that holds <source>.csv files")
+    where = Path(folder) if folder else resource("conf", "taxonomy")
+    return {source: str(file) for source in sources if (file := where / f"{source}.csv").is_file()}
+
+
+def check(taxonomy: str, maps: Mapping[str, str]) -> None:
+    """Read the taxonomy (`derived` or as in `read_taxonomy`) and the maps (source -> file), so that what is wrong in
+    them is said before Spark starts: `UsageError` with file and line.
+    """
+    lines = [line for source, file in maps.items() for line in read_map(source, file)]
+    if taxonomy == "derived":
+        return check_targets(lines)
+    categories = read_taxonomy(taxonomy).categories
+    ids, paths = {c.category_id for c in categories}, {c.path.lower() for c in categories}
+    for line in lines:
+        if line.category_id and line.category_id not in ids:
+            unknown_category(line.where, line.category_id)
+        if line.category_path and line.category_path.lower() not in paths:
+            unknown_category(line.where, line.category_path)
+
+
+def check_targets(lines: Iterable[MapLine]) -> None:
+    """The targets of a derived taxonomy are paths, and a path is spelled in one way; else `UsageError`."""
+    spelled: dict[str, MapLine] = {}
+    for line in lines:
+        if line.category_id:
+            raise UsageError(
+                f"{line.where}: category_id {line.category_id!r}, but a derived taxonomy has no ids of its own: "
+                "write the header source_path,category_path"
+            )
+        if line.category_path:
+            other = spelled.setdefault(line.category_path.casefold(), line)
+            if other.category_path != line.category_path:
+                raise UsageError(
+                    f"{line.where}: {line.category_path!r} is spelled {other.category_path!r} in {other.where}; "
+                    "spell a category in one way"
+                )
+
+
+def unknown_category(where: str, category: str) -> NoReturn:
+    raise UsageError(f"{where}: the taxonomy has no category {category!r}; correct the line or the taxonomy")
 
 
 def ancestors(parents: dict[str, str | None], category_id: str) -> list[str]:

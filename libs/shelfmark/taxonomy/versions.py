@@ -11,17 +11,34 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from shelfmark.errors import DataRefused, UsageError
+from shelfmark.errors import DataRefused
 from shelfmark.tables import table
-from shelfmark.taxonomy.files import SEPARATOR, MapLine, read_map, read_taxonomy
+from shelfmark.taxonomy import files
+from shelfmark.taxonomy.files import SEPARATOR, MapLine
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+    from shelfmark.config import Settings
+
+
+def of(
+    settings: Settings, products: DataFrame, maps: Mapping[str, str] | None, label_sources: Iterable[str] | None
+) -> DataFrame:
+    """silver.taxonomy rows of the taxonomy that `settings.taxonomy` names: `derived` from `products`, or a file."""
+    if settings.taxonomy == "derived":
+        return derived(products, maps, label_sources)
+    return from_file(products.sparkSession, settings.taxonomy)
+
+
+def map_files(sources: Iterable[str], settings: Settings) -> dict[str, str]:
+    """source -> its map file, for the sources that have one in `settings.taxonomy_maps`, else in conf/taxonomy."""
+    return files.find_maps(sources, settings.taxonomy_maps)
+
 
 def from_file(spark: SparkSession, path: str) -> DataFrame:
     """silver.taxonomy rows of a taxonomy file; formats and errors as in `files.read_taxonomy`."""
-    taxonomy = read_taxonomy(path)
+    taxonomy = files.read_taxonomy(path)
     rows = [
         (taxonomy.version, c.category_id, c.path, c.name, c.parent_id, c.depth, list(c.names))
         for c in taxonomy.categories
@@ -44,7 +61,7 @@ def derived(
     """
     spark = products.sparkSession
     lines = _lines(maps)
-    _check_targets(lines)
+    files.check_targets(lines)
     targets = spark.createDataFrame(sorted({(x.category_path,) for x in lines if x.category_path}), "path string")
     own = (
         source_paths(products, label_sources)
@@ -56,16 +73,16 @@ def derived(
         F.sequence(F.lit(1), F.size("parts")), lambda depth: F.concat_ws(SEPARATOR, F.slice("parts", F.lit(1), depth))
     )
     nodes = own.union(targets).select(parts.alias("parts")).select(F.explode(above).alias("path")).distinct().persist()
-    digest = nodes.agg(F.sha2(F.concat_ws("\n", F.sort_array(F.collect_list("path"))), 256).alias("digest"))
-    if nodes.isEmpty():
+    digest = F.sha2(F.concat_ws("\n", F.sort_array(F.collect_list("path"))), 256)
+    whole = nodes.agg(F.count("*").alias("categories"), digest.alias("digest")).first()
+    if not whole["categories"]:
         raise DataRefused(
             "taxonomy: no product of a source with labels has a category, so none can be derived; "
             "name a taxonomy file, or take in a source with categories"
         )
-    version = f"derived-{digest.first()['digest'][:12]}"
     parent = F.when(F.size(parts) > 1, F.concat_ws(SEPARATOR, F.slice(parts, F.lit(1), F.size(parts) - 1)))
     return nodes.select(
-        F.lit(version).alias("taxonomy_version"),
+        F.lit(f"derived-{whole['digest'][:12]}").alias("taxonomy_version"),
         _node_id(F.col("path")).alias("category_id"),
         "path",
         F.element_at(parts, -1).alias("name"),
@@ -116,7 +133,8 @@ def category_map(
     ids = taxonomy.select(F.col("category_id").alias("id"), F.lower("path").alias("lower_path"))
     # Two derived nodes may differ in case only; they are found by id, so any fixed choice between them serves here.
     by_path = ids.groupBy("lower_path").agg(F.min("id").alias("id_by_path"))
-    _check_known(_map_frame(spark, lines), ids, by_path)
+    if lines:
+        _check_known(_map_frame(spark, lines), ids, by_path)
     mapped = _map_frame(spark, lines).withColumn("in_map", F.lit(True))
     own_path = F.concat_ws(SEPARATOR, "source", "source_path")
     meant = F.coalesce("category_path", F.when(F.col("in_map").isNull(), F.col("source_path")))
@@ -160,25 +178,7 @@ def parents(taxonomy: DataFrame) -> dict[str, str | None]:
 
 
 def _lines(maps: Mapping[str, str] | None) -> list[MapLine]:
-    return [line for source, file in sorted((maps or {}).items()) for line in read_map(source, file)]
-
-
-def _check_targets(lines: list[MapLine]) -> None:
-    """The targets of a derived taxonomy are paths, and one path is spelled in one way."""
-    spelled: dict[str, MapLine] = {}
-    for line in lines:
-        if line.category_id:
-            raise UsageError(
-                f"{line.where}: category_id {line.category_id!r}, but a derived taxonomy has no ids of its own: "
-                "write the header source_path,category_path"
-            )
-        if line.category_path:
-            other = spelled.setdefault(line.category_path.casefold(), line)
-            if other.category_path != line.category_path:
-                raise UsageError(
-                    f"{line.where}: {line.category_path!r} is spelled {other.category_path!r} in {other.where}; "
-                    "spell a category in one way"
-                )
+    return [line for source, file in sorted((maps or {}).items()) for line in files.read_map(source, file)]
 
 
 def _map_frame(spark: SparkSession, lines: list[MapLine]) -> DataFrame:
@@ -199,8 +199,7 @@ def _check_known(mapped: DataFrame, ids: DataFrame, by_path: DataFrame) -> None:
         .collect()
     )
     if unknown:
-        place, category = unknown[0]
-        raise UsageError(f"{place}: the taxonomy has no category {category!r}; correct the line or the taxonomy")
+        files.unknown_category(*unknown[0])
 
 
 def _node_id(path: Column) -> Column:
