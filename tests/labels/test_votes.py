@@ -2,13 +2,13 @@
 
 import csv
 import re
+from collections import Counter
 from datetime import datetime
 
 import pytest
 
 from shelfmark.labels import votes
 from shelfmark.tables import table
-from shelfmark.taxonomy import versions
 from shelfmark.taxonomy.files import node_id
 
 PRODUCTS = "product_id string, source string, category_paths array<string>"
@@ -16,15 +16,26 @@ FIRST, SECOND = datetime(2026, 1, 1), datetime(2026, 1, 2)
 
 
 def say(spark, rows, label_sources=("shop",), previous=None, run_id="r1", now=FIRST, maps=None):
-    """Rows of votes by (product, category), over a taxonomy derived from the products."""
-    products = spark.createDataFrame(rows, PRODUCTS)
-    taxonomy = versions.derived(products, maps).cache()
-    category_map = versions.category_map(products, taxonomy, maps)
+    """Rows of votes by (product, category). `maps`: (source, path) -> category path; other paths mean themselves."""
+    paths = Counter((source, path) for _, source, listed in rows for path in listed or ())
+    meant = {key: (maps or {}).get(key, " > ".join(key)) for key in paths}
+    version = f"v{len(meant)}"
+    taxonomy = [
+        (version, node_id(path), path, "", None, path.count(" > ") + 1, []) for path in set(meant.values()) - {None}
+    ]
+    category_map = [(*key, version, meant[key] and node_id(meant[key]), "", count) for key, count in paths.items()]
     before = previous and spark.createDataFrame([tuple(r) for r in previous.values()], table("silver.labels").ddl)
-    labels = votes.votes(products, category_map, taxonomy, list(label_sources), before, run_id, now)
+    labels = votes.votes(
+        spark.createDataFrame(rows, PRODUCTS),
+        spark.createDataFrame(category_map, table("silver.category_map").ddl),
+        spark.createDataFrame(taxonomy, table("silver.taxonomy").ddl),
+        list(label_sources),
+        before,
+        run_id,
+        now,
+    )
     assert labels.columns == table("silver.labels").columns
     found = labels.collect()
-    spark.catalog.clearCache()
     assert len(found) == len({(row.product_id, row.category_id) for row in found})
     return {(row.product_id, row.category_id): row for row in found}
 
@@ -77,10 +88,9 @@ def test_a_second_run_leaves_what_did_not_change(spark):
     assert second["p2", C].taxonomy_version != first["p2", C].taxonomy_version
 
 
-def test_two_paths_of_one_category_are_one_label_and_unmapped_ones_none(spark, tmp_path):
-    path = tmp_path / "shop.csv"
-    path.write_text("source_path,category_path\nA > B,Common\nA > D,Common\nA > E,\n")
-    rows = say(spark, CATALOGUE, maps={"shop": path})
+def test_two_paths_of_one_category_are_one_label_and_unmapped_ones_none(spark):
+    maps = {("shop", "A > B"): "Common", ("shop", "A > D"): "Common", ("shop", "A > E"): None}
+    rows = say(spark, CATALOGUE, maps=maps)
     common = node_id("Common")
     assert set(rows) == {("p1", common), ("p2", common), ("p2", C), ("p3", common), ("p4", F)}
     assert primaries(rows) == {"p1": common, "p2": C, "p3": common, "p4": F}
