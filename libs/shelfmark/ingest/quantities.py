@@ -81,6 +81,7 @@ _PACK = re.compile(
 )
 
 
+_DIGIT = re.compile("[0-9]")
 _SIDES = re.compile(rf"(?<![\w.,])((?:{_AMOUNT}\s?[x×*]\s?){{1,2}})$", re.I)
 # Pieces that are packs of what is said before, as American shops write: `12 fl oz, 15-count`.
 _COUNTS = ("count", "ct", "cts")
@@ -102,6 +103,8 @@ def quantities(text: str) -> list[Quantity]:
     15-count` are one quantity with count and total. Pieces do not: `500 g, 20 pcs` weighs 500 g. Of `60 x 80 cm` both
     lengths come. Packs without an amount come as `pcs`.
     """
+    if not _DIGIT.search(text):
+        return []
     found: list[Quantity] = []
     pieces: list[Quantity] = []
     packs: list[int] = []
