@@ -6,7 +6,8 @@ One file a page, offline: the style sheet is inlined, nothing is fetched. Classe
 - `.card` with `.card b` as the big number and `.card span` as its caption;
 - words: `.lead` (one opening sentence), `.muted`, `.small`, `.mono`, `.num` (right-aligned figures in a table cell);
 - states: `.pill` with `.good`, `.warn`, `.bad` or `.info`; the same four colour `.card`s and table rows (`tr.bad`);
-- `table` in `.scroll` for wide tables; `.bar` > `i` with an inline `style="width:42%"` for a share in a cell;
+- `table` in `.scroll` for wide tables, `td.any` for a cell of vendor text, which may break anywhere;
+  `.bar` > `i` with an inline `style="width:42%"` for a share in a cell;
 - `figure` + `figcaption` for pictures; `details` + `summary` for what most readers skip.
 """
 
@@ -60,7 +61,9 @@ table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; vertical-align: top; padding: .5rem .8rem; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; font-size: .82rem; color: var(--soft); white-space: nowrap; }
 tr:last-child > td { border-bottom: 0; }
-td { overflow-wrap: anywhere; }
+td { overflow-wrap: break-word; }
+td.any, td.any * { overflow-wrap: anywhere; }
+td > details { margin: 0; }
 .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.bad > td { background: var(--bad-soft); } tr.warn > td { background: var(--warn-soft); }
 .pill {
@@ -79,7 +82,7 @@ figcaption { color: var(--soft); font-size: .88rem; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font-size: .86rem; }
 @media print { body { background: #fff; } .card, .scroll { break-inside: avoid; } details > * { display: block; } }
-"""  # noqa: E501
+"""
 """The style sheet: light typography on paper, a dark set of colours where the reader's system asks for it."""
 
 

@@ -282,7 +282,7 @@ what was refused, and why.</p>
 {% for run in runs %}
 <tr>
 <td style="white-space:nowrap">{{ run.run_date }}</td>
-<td><a href="{{ run.page }}">{{ run.run_id|shown }}</a></td>
+<td class="small"><a href="{{ run.page }}">{{ run.run_id|shown }}</a></td>
 <td><span class="pill {{ run.state }}">{{ run.verdict }}</span></td>
 <td class="num">{{ run.checks - run.failed.values()|sum }} of {{ run.checks }}</td>
 <td class="num">{{ run.refused|number }}</td>
@@ -297,6 +297,21 @@ what was refused, and why.</p>
 critical check that fails stops the run: the tables stay as they were before it.</footer>
 """,
     "run": """
+{% macro samples(rows) %}
+<div class="scroll"><table>
+<thead><tr><th>Source</th><th>Where</th><th>Why</th><th>The record as read</th></tr></thead>
+<tbody>
+{% for s in rows %}
+<tr>
+<td>{{ (s.source or "")|shown }}</td>
+<td class="small any"><bdi>{{ s.where|shown }}</bdi>{% if s.key %}<br><span class="muted">key <bdi class="mono">{{ s.key|shown }}</bdi></span>{% endif %}</td>
+<td class="any"><bdi>{{ (s.reason or "")|shown }}</bdi></td>
+<td class="any" style="width:42%"><details><summary class="mono"><bdi>{{ s.payload[:60]|shown }}{{ "..." if s.payload|length > 60 }}</bdi></summary>
+<pre><bdi>{{ s.payload|shown }}</bdi></pre></details></td>
+</tr>
+{% endfor %}
+</tbody></table></div>
+{% endmacro %}
 <nav><a href="index.html">All data checks</a></nav>
 <h1>Data check of {{ run.run_date }} <span class="pill {{ state }}" style="vertical-align:middle">{{ verdict }}</span></h1>
 <p class="lead">Run <span class="mono">{{ run.run_id|shown }}</span>.
@@ -327,7 +342,7 @@ failed, so the tables stay as they were before this run.
 <td>{{ c.sentence|shown }}</td>
 <td><a href="#{{ c.table }}">{{ c.table }}</a>{% if c.column %}<br><span class="muted small">{{ c.column }}</span>{% endif %}</td>
 <td class="num">{{ broken(c) }}</td>
-<td class="small">{% for example in c.examples[:5] %}<bdi class="mono">{{ example|shown }}</bdi>{{ "; " if not loop.last }}{% endfor %}</td>
+<td class="small any">{% for example in c.examples[:5] %}<bdi class="mono">{{ example|shown }}</bdi>{{ "; " if not loop.last }}{% endfor %}</td>
 </tr>
 {% endfor %}
 </tbody></table></div>
@@ -350,20 +365,13 @@ in the table <span class="mono">silver.rejected</span>.</p>
 </tbody></table></div>
 {% for rule in refused if rule.samples %}
 <h3 id="{{ rule.table }}-{{ rule.rule }}">{{ rule.rule|plain|capitalize }} <span class="muted">{{ rule.rows|number }}
-{{ "record" if rule.rows == 1 else "records" }}{% if rule.samples|length < rule.rows %}, {{ rule.samples|length }} shown{% endif %}</span></h3>
-<div class="scroll"><table>
-<thead><tr><th>Source</th><th>Where</th><th>Why</th><th>The record as read</th></tr></thead>
-<tbody>
-{% for s in rule.samples %}
-<tr>
-<td>{{ (s.source or "")|shown }}</td>
-<td class="small"><bdi>{{ s.where|shown }}</bdi>{% if s.key %}<br><span class="muted">key <bdi class="mono">{{ s.key|shown }}</bdi></span>{% endif %}</td>
-<td><bdi>{{ (s.reason or "")|shown }}</bdi></td>
-<td style="width:40%"><details><summary class="mono"><bdi>{{ s.payload[:60]|shown }}{{ "..." if s.payload|length > 60 }}</bdi></summary>
-<pre><bdi>{{ s.payload|shown }}</bdi></pre></details></td>
-</tr>
-{% endfor %}
-</tbody></table></div>
+{{ "record" if rule.rows == 1 else "records" }}{% if rule.samples|length < rule.rows %}, {{ rule.samples|length }} of them here{% endif %}</span></h3>
+{{ samples(rule.samples[:5]) }}
+{% if rule.samples|length > 5 %}
+<details><summary>{{ rule.samples|length - 5 }} more</summary>
+{{ samples(rule.samples[5:]) }}
+</details>
+{% endif %}
 {% endfor %}
 {% endif %}
 

@@ -152,7 +152,11 @@ def _context() -> Any:
     # The import sends every Python warning of the process to the log; that is not its choice to make.
     logging.captureWarnings(False)
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    context = gx.get_context(mode="ephemeral")
+    from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
+
+    # Without its own docs site, for which it would make a temporary folder.
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    context = gx.get_context(project_config=DataContextConfig(store_backend_defaults=stores), mode="ephemeral")
     context.variables.analytics_enabled = False
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     return context
