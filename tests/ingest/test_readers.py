@@ -343,6 +343,10 @@ def test_xml_and_json_cut_in_the_middle(feed):
     assert "not a whole Parquet file" in refused(feed(parquet(ROWS)[:-20]), Format(kind="parquet"))
 
 
+def test_xml_with_a_text_beyond_the_limit_of_its_parser(feed):
+    assert "limits" in refused(feed(f"<r><item/>\n<item><a>{BIG}</a></item></r>"), Format(kind="xml"))
+
+
 def test_a_header_that_no_quote_closes(feed):
     assert "the header cannot be read" in refused(feed('id,"name\n1,a\n'))
 

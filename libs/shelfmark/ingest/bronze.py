@@ -9,6 +9,7 @@ that would have held its records; `file_problem_of` gets the sentence back out o
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,9 @@ RAW_DDL = (
 
 SPLIT_BYTES = 32 << 20
 """Default size of a piece: some seconds of work, so that tasks spread evenly and their overhead does not show."""
+
+TASKS_PER_CORE = 4
+"""Tasks that many files are dealt into: enough to even out their sizes, few enough not to pay a start for each file."""
 
 
 def files(patterns: str | Sequence[str], data_dir: str | Path) -> list[str]:
@@ -72,7 +76,7 @@ def fingerprint(path: str) -> tuple[str, int]:
 
 
 def count_all(spark: SparkSession, paths: Sequence[str], fmt: Format) -> dict[str, int]:
-    """Records of each file, counted independently of the readers, a Spark task a file.
+    """Records of each file, counted independently of the readers, in Spark tasks.
 
     Raises `FileProblem` naming every file that cannot be read to its end.
     """
@@ -93,7 +97,10 @@ def raw_products(
     `file_problem_of`.
     """
     hashes = dict(tasks)
-    pieces = _by_task(spark, list(hashes), lambda path: readers.splits(path, fmt, split_bytes))
+    # To cut a large file is to pass it once; what is one piece anyway needs no task for that.
+    large = [path for path in hashes if _size(path) > split_bytes]
+    pieces = {path: readers.splits(path, fmt, split_bytes) for path in hashes.keys() - set(large)}
+    pieces |= _by_task(spark, large, lambda path: readers.splits(path, fmt, split_bytes))
     groups = _packed([(split, hashes[path]) for path in hashes for split in pieces[path]], split_bytes)
 
     def records(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -104,7 +111,7 @@ def raw_products(
                         texts = [pa.repeat(text, found.num_rows) for text in (source, split.path, file_hash)]
                         yield pa.RecordBatch.from_arrays([*texts, *found.columns], names=_RAW_NAMES)
 
-    return _numbers(spark, len(groups)).mapInArrow(records, RAW_DDL)
+    return spark.range(0, len(groups), 1, max(len(groups), 1)).mapInArrow(records, RAW_DDL)
 
 
 _RAW_NAMES = [column.split()[0] for column in RAW_DDL.split(", ")]
@@ -119,7 +126,7 @@ def file_problem_of(error: BaseException) -> FileProblem | None:
 
 
 def _by_task(spark: SparkSession, paths: Sequence[str], work: Callable[[str], T]) -> dict[str, T]:
-    """`work(path)` for each path in a Spark task of its own; small results. Raises one `FileProblem` for all of them."""
+    """`work(path)` for each path in Spark tasks; small results. Raises one `FileProblem` that names all files."""
     if not paths:
         return {}
 
@@ -134,7 +141,10 @@ def _by_task(spark: SparkSession, paths: Sequence[str], work: Callable[[str], T]
                 row = [pa.array([index], pa.int64()), pa.array([result], pa.binary()), pa.array([problem], pa.string())]
                 yield pa.RecordBatch.from_arrays(row, names=["id", "result", "problem"])
 
-    rows = _numbers(spark, len(paths)).mapInArrow(answers, "id bigint, result binary, problem string").collect()
+    tasks = min(len(paths), TASKS_PER_CORE * spark.sparkContext.defaultParallelism)
+    rows = (
+        spark.range(0, len(paths), 1, tasks).mapInArrow(answers, "id bigint, result binary, problem string").collect()
+    )
     rows = sorted(rows, key=lambda row: row.id)
     problems = [row.problem for row in rows if row.problem]
     if problems:
@@ -142,9 +152,9 @@ def _by_task(spark: SparkSession, paths: Sequence[str], work: Callable[[str], T]
     return {path: pickle.loads(row.result) for path, row in zip(paths, rows)}
 
 
-def _numbers(spark: SparkSession, count: int) -> DataFrame:
-    """Rows 0 to count - 1, a partition each."""
-    return spark.range(0, count, 1, max(count, 1))
+def _size(path: str) -> int:
+    with open_raw(path) as stream:
+        return stream.seek(0, os.SEEK_END)
 
 
 def _packed(pieces: list[tuple[Split, str]], split_bytes: int) -> list[list[tuple[Split, str]]]:
@@ -152,7 +162,7 @@ def _packed(pieces: list[tuple[Split, str]], split_bytes: int) -> list[list[tupl
     groups: list[list[tuple[Split, str]]] = []
     room = 0
     for split, file_hash in pieces:
-        size = Path(split.path).stat().st_size if split.end is None else split_bytes
+        size = _size(split.path) if split.end is None else split_bytes
         if not groups or size > room:
             groups.append([])
             room = split_bytes

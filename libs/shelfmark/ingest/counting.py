@@ -3,8 +3,8 @@
 It follows the definition of a record in `readers` with state machines over characters (numba): no csv module, no
 JSON parser, and no XML parser does the counting. A file is passed to its end, so whatever stops a reader on the way
 (`FileProblem`: cut off, damaged, not in its encoding) is found here, before a record of it is written anywhere:
-where a format's grammar asks for more than counting does, `_check_xml`, `_check_json` and `_check_parquet` run its
-parser over the file and keep nothing.
+where a format's grammar asks for more than counting does (XML, JSON, Parquet), its parser runs over the file too and
+keeps nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from lxml import etree
 
 from shelfmark.ingest.formats import (
     CHUNK_BYTES,
+    XML_TEXT_LIMIT,
     Format,
+    broken_xml,
     encoding_of,
     file_problem,
     open_feed,
@@ -339,9 +341,12 @@ _OUT, _OPEN, _NAME, _TAG, _ATTRIBUTE, _END_NAME, _BANG, _COMMENT, _CDATA, _INSTR
 def _count_xml(path: str, fmt: Format) -> int:
     _check_xml(path, fmt)
     name = np.frombuffer(fmt.record.encode(), np.uint8)
-    state = np.zeros(8, np.int64)
+    state = np.zeros(10, np.int64)
     for codes in _xml_codes(path, fmt):
         _xml_records(codes, name, state)
+        if state[9] > XML_TEXT_LIMIT:
+            what = f"record {state[7]} holds a text of more than {XML_TEXT_LIMIT:,} bytes, the limit of the XML parser"
+            raise file_problem(path, f"{what}; have its sender leave it out")
     return int(state[7])
 
 
@@ -365,11 +370,12 @@ def _xml_records(codes, name, state):  # pragma: no cover (compiled)
 
     `match`: characters of the name that matched, -1 another name. `run`: closing characters in a row; `inside`:
     characters since a comment or CDATA section began. `depth`: open elements of the name. `sign`: the attribute's
-    quote; in a document type how many brackets are open.
+    quote; in a document type how many brackets are open. `length`: characters since the last tag; `longest` of them.
     """
-    place, match, run, inside, before, depth, sign, records = state
+    place, match, run, inside, before, depth, sign, records, length, longest = state
     size = len(name)
     for c in codes:
+        length += 1
         if place == _OUT:
             if c == 60:  # <
                 place = _OPEN
@@ -379,11 +385,10 @@ def _xml_records(codes, name, state):  # pragma: no cover (compiled)
                 place = _BANG
             elif c == 63:  # ?
                 place = _INSTRUCTION
-            elif c == 47:  # /
-                place = _END_NAME
             else:
-                place = _NAME
-                match = 1 if c == name[0] else -1
+                place = _END_NAME if c == 47 else _NAME  # /
+                match = 0 if c == 47 else 1 if c == name[0] else -1
+                longest = max(longest, length)
         elif place in (_NAME, _END_NAME):
             if c == 58:  # colon: that was a prefix
                 match = 0
@@ -397,6 +402,7 @@ def _xml_records(codes, name, state):  # pragma: no cover (compiled)
                     depth -= 1
                     match = -1
                 place = _OUT if c == 62 else _TAG
+                length = 0
             elif 0 <= match < size and c == name[match]:
                 match += 1
             else:
@@ -409,6 +415,7 @@ def _xml_records(codes, name, state):  # pragma: no cover (compiled)
                 if before == 47 and match == size:
                     depth -= 1  # <item/>
                 place = _OUT
+                length = 0
         elif place == _ATTRIBUTE:
             if c == sign:
                 place = _TAG
@@ -434,7 +441,7 @@ def _xml_records(codes, name, state):  # pragma: no cover (compiled)
         elif c == 62 and sign <= 0:
             place = _OUT
         before = c
-    state[:] = (place, match, run, inside, before, depth, sign, records)
+    state[:] = (place, match, run, inside, before, depth, sign, records, length, longest)
 
 
 class _Nothing:
@@ -458,8 +465,7 @@ def _check_xml(path: str, fmt: Format) -> None:
                 parser.feed(data)
             parser.close()
         except etree.XMLSyntaxError as error:
-            what = f"the XML is broken or cut off here ({error.msg}); fetch the file again or have its sender mend it"
-            raise file_problem(path, what, error.lineno) from None
+            raise broken_xml(path, error) from None
 
 
 # parquet

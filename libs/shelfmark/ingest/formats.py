@@ -34,6 +34,10 @@ CHUNK_BYTES = 1 << 20
 LINE_LIMIT = 64 << 20
 """Characters of a line beyond which a file is not the text it should be; it bounds the memory of reading lines."""
 
+XML_TEXT_LIMIT = 10_000_000
+"""Bytes of one text of an XML file, libxml2's XML_MAX_TEXT_LENGTH. Its switch `huge_tree` would lift this limit and
+with it those against a small file that grows to gigabytes in memory."""
+
 # Longest marks first: UTF-32-LE begins with the mark of UTF-16-LE.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -52,6 +56,15 @@ def file_problem(path: str, what: str, line: int | None = None) -> FileProblem:
     """`FileProblem` with the file (and line) in front, on one line so that it survives a Spark stack trace."""
     place = path if line is None else f"{path}: line {line}"
     return FileProblem(" ".join(f"{place}: {what}".split()))
+
+
+def broken_xml(path: str, error: Exception) -> FileProblem:
+    """`FileProblem` for lxml's `XMLSyntaxError`."""
+    if "limit exceeded" in str(error):
+        what = f"more than the XML parser's limits allow ({error.msg}); have its sender leave it out"
+    else:
+        what = f"the XML is broken or cut off here ({error.msg}); fetch the file again or have its sender mend it"
+    return file_problem(path, what, error.lineno)
 
 
 class Format(BaseModel):

@@ -46,6 +46,7 @@ from shelfmark.ingest.formats import (
     HEAD_BYTES,
     FileProblem,
     Format,
+    broken_xml,
     encoding_of,
     file_problem,
     is_gzip,
@@ -666,8 +667,7 @@ def _xml_rows(split: Split, fmt: Format) -> Iterator[Row]:
                     yield number, line, payload[:RAW_LIMIT] if problem else payload, problem
                     _forget(element)
         except etree.XMLSyntaxError as error:
-            what = f"the XML is broken or cut off here ({error.msg}); fetch the file again or have its sender mend it"
-            raise file_problem(split.path, what, error.lineno) from None
+            raise broken_xml(split.path, error) from None
 
 
 def _forget(element: Any) -> None:
