@@ -55,8 +55,6 @@ setup(
         "ftfy>=6.3",
         "py3langid>=0.3",
         "pillow>=11",
-        "imagehash>=4.3",
-        "matplotlib>=3.10",
         "jinja2>=3.1",
         "filelock>=3.16",
         "python-stdnum>=1.20",

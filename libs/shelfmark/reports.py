@@ -228,7 +228,9 @@ def _against_truth(at: At, settings: Settings) -> dict[str, Any] | None:
         at.spark, folder, *(at.read(name) for name in ("silver.products", "silver.rejected", "silver.duplicates"))
     )
     if settings.taxonomy != "derived":
-        found["accuracy"] = truth.accuracy(at.spark, folder, at.read("silver.products"), at.read("gold.predictions"))
+        test = at.read("silver.splits").where("side = 'test'").select("product_id")
+        tested = at.read("gold.predictions").join(test, "product_id")
+        found["accuracy"] = truth.accuracy(at.spark, folder, at.read("silver.products"), tested)
     return found
 
 

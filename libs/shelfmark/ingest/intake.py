@@ -60,7 +60,7 @@ def feeds(run: Run) -> list[Feed]:
     for source in sources:
         try:
             feed = _feed(run, source, [row for row in register if row.source == source.name])
-        except readers.FileProblem as problem:
+        except (readers.FileProblem, mapping.FeedProblem) as problem:
             run.stop_source(source.name, str(problem))
             continue
         if feed.files:
@@ -81,7 +81,7 @@ def _feed(run: Run, source: Source, register: list) -> Feed:
         file_hash, size = bronze.fingerprint(path)
         if file_hash in known or file_hash in fresh:
             continue
-        _check_fields(source, path)
+        mapping.check_header(source, path, readers.header(path, source.format))
         sequence += 1
         fresh[file_hash] = FeedFile(path, file_hash, size, sequence, known=False)
     counts = bronze.count_all(run.spark, [file.path for file in fresh.values()], source.format) if fresh else {}
@@ -93,18 +93,6 @@ def _feed(run: Run, source: Source, register: list) -> Feed:
         if file.counted == 0:
             run.log.warning("source %s: %s holds no records", source.name, file.path)
     return Feed(source, tuple(sorted(files, key=lambda file: file.sequence)), remapped)
-
-
-def _check_fields(source: Source, path: str) -> None:
-    """Refuse a file without the mapped fields. JSON and XML records may leave fields out, so there one is enough."""
-    header = readers.header(path, source.format)
-    wanted = source.vendor_fields()
-    missing = sorted(wanted - set(header))
-    if missing and (source.format.kind in ("csv", "parquet") or not wanted & set(header)):
-        raise readers.FileProblem(
-            f"{path}: no field {', '.join(repr(name) for name in missing)}, which the mapping of {source.name} reads; the "
-            f"file has {', '.join(repr(name) for name in header[:30])}: is the delimiter or the record name right?"
-        )
 
 
 def to_bronze(run: Run, feeds: list[Feed]) -> None:
@@ -122,7 +110,11 @@ def to_bronze(run: Run, feeds: list[Feed]) -> None:
     ]
     if frames:
         rows = _union(frames).withColumn("ingest_date", F.lit(run.run_date)).withColumn("run_id", F.lit(run.run_id))
-        run.write("bronze.raw_products", rows, append=True)
+        try:
+            run.write("bronze.raw_products", rows, append=True)
+        except Exception as error:
+            # A file that changed since it was counted: the task's own words, not Spark's traceback around them.
+            raise bronze.file_problem_of(error) or error from None
 
 
 def normalised(run: Run, feeds: list[Feed]) -> DataFrame:
