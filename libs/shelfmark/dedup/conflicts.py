@@ -23,6 +23,7 @@ piece, a spare part against the machine, or a price without its decimal point.""
 
 _TOKEN = re.compile(r"""\d+(?:[.,/]\d+)+(?=\D|$)[^\W\d_]*|[^\W_]+(?:[-'./][^\W_]+)*|["″”%]""")
 _QUANTITY = re.compile(r"""(\d+(?:[.,]\d+)*)([^\W\d_]*)$""")
+_DIGIT = re.compile(r"\d")
 _TIMES = re.compile(r"(\d)\s*[x×*]\s*(?=\d)")
 
 _SIZE_WORD = re.compile(
@@ -39,9 +40,11 @@ def numbers(title: str) -> tuple[str, ...]:
     tokens = _tokens(title)
     found = []
     for i, token in enumerate(tokens):
-        if token in words.ROMAN and i:
-            found.append(words.ROMAN[token])
-        if not any(c.isdigit() for c in token):
+        if token.isalpha():
+            if i and token in words.ROMAN:
+                found.append(words.ROMAN[token])
+            continue
+        if not _DIGIT.search(token):
             continue
         quantity = _QUANTITY.match(token)
         if quantity is None:
@@ -145,7 +148,7 @@ def _wording(title: str) -> tuple[str, ...]:
         word
         for word in _words(title)
         if word not in words.FILLERS and word not in words.COLOUR_OF and word not in words.SHADES and word not in words.UNITS
-        and not any(c.isdigit() for c in word)
+        and (word.isalpha() or not _DIGIT.search(word))
     )  # fmt: skip
 
 
@@ -202,6 +205,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple("".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in lower).split())
 
 
+@lru_cache(maxsize=65_536)
 def _name(name: str) -> str:
     return name.lower().strip().replace(" ", "_")
 

@@ -72,8 +72,21 @@ class Offer:
     facts: int
     variants: str | None = None
 
-    colours: frozenset[str] = frozenset()
-    sizes: frozenset[str] = frozenset()
+    # Read off title and attributes when first asked for: most blocks are settled by figures alone.
+    _colours: frozenset[str] | None = None
+    _sizes: frozenset[str] | None = None
+
+    @property
+    def colours(self) -> frozenset[str]:
+        if self._colours is None:
+            self._colours = conflicts.colours(self.title, self.attributes)
+        return self._colours
+
+    @property
+    def sizes(self) -> frozenset[str]:
+        if self._sizes is None:
+            self._sizes = conflicts.sizes(self.title, self.attributes)
+        return self._sizes
 
 
 @dataclass(slots=True)
@@ -183,9 +196,6 @@ def resolve(offers: list[Offer], near: Near, similarity: float) -> list[Group]:
        near to it, and in conflict with no member of its group. So every member is as like the survivor as the
        threshold says, or has its GTIN.
     """
-    for offer in offers:
-        offer.colours = conflicts.colours(offer.title, offer.attributes)
-        offer.sizes = conflicts.sizes(offer.title, offer.attributes)
     offers = sorted(offers, key=lambda offer: offer.rank)
     result = []
     by_gtin = _by_gtin(offers)
@@ -212,18 +222,11 @@ _TITLE_FIELDS = (
 
 def _refine(found: list[Group], fields: Iterable[Callable[[Group], object]]) -> list[list[Group]]:
     """Split groups into lists that agree on every field in turn; what is not stated agrees while there is one value."""
-    lists = [found]
-    for get in (*fields, None):
-        split = []
-        for some in lists:
-            if len(some) < 2:
-                split.append(some)
-            elif get is None:
-                split += _refine_quantities(some)
-            else:
-                split += _split(some, get)
-        lists = split
-    return lists
+    settled, lists = [], [found]
+    for split in (*(lambda some, get=get: _split(some, get) for get in fields), _refine_quantities):
+        settled += [some for some in lists if len(some) < 2]
+        lists = [part for some in lists if len(some) > 1 for part in split(some)]
+    return settled + lists
 
 
 def _split(some: list[Group], get: Callable[[Group], object]) -> list[list[Group]]:
@@ -381,6 +384,9 @@ def _resolved(table: pa.Table, size: int, similarity: float) -> Iterator[pa.Reco
     def close() -> None:
         for group in resolve(held, near, similarity):
             lead = group.survivor
+            if len(group.members) == 1:
+                _add(at[lead.product_id], lead, 1.0, [], group)
+                continue
             scores = near(lead.text, [member.text for member in group.members]).tolist()
             said: set[str] = set()
             for member, score in zip(group.members[1:], scores[1:]):
@@ -427,24 +433,30 @@ def _evidence(lead: Offer, member: Offer, score: float, similarity: float) -> li
 
 
 def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
-    columns = {name: table[name].to_pylist() for name in table.column_names if name != "block"}
-    for i in range(table.num_rows):
-        row = {name: column[i] for name, column in columns.items()}
+    columns = (
+        "product_id", "source", "region", "currency", "title", "language", "brand", "gtin", "link", "model_number",
+        "price", "attributes", "completeness", "description_length", "listing", "facts", "item_group",
+    )  # fmt: skip
+    records = zip(places, *(table[name].to_pylist() for name in columns))
+    for (
+        place, product_id, source, region, currency, title, language, brand, gtin, link, model,
+        price, attributes, complete, length, listing, facts, item_group,
+    ) in records:  # fmt: skip
         yield Offer(
-            product_id=row["product_id"],
-            seller=f"{row['source']}\x1f{row['region']}",
-            market=f"{row['region']}\x1f{row['currency']}",
-            title=row["title"] or "",
-            text=places[i],
-            language=row["language"],
-            brand=conflicts.brand(row["brand"]),
-            gtin=row["gtin"],
-            link=row["link"],
-            model=conflicts.model(row["model_number"]),
-            price=row["price"],
-            attributes=tuple((a["name"], a["value"], a["unit"]) for a in row["attributes"] or ()),
-            rank=(row["gtin"] is None, -row["completeness"], -row["description_length"], row["product_id"]),
-            listing=row["listing"],
-            facts=row["facts"],
-            variants=row["item_group"],
+            product_id=product_id,
+            seller=f"{source}\x1f{region}",
+            market=f"{region}\x1f{currency}",
+            title=title or "",
+            text=place,
+            language=language,
+            brand=conflicts.brand(brand),
+            gtin=gtin,
+            link=link,
+            model=conflicts.model(model),
+            price=price,
+            attributes=tuple((a["name"], a["value"], a["unit"]) for a in attributes or ()),
+            rank=(gtin is None, -complete, -length, product_id),
+            listing=listing,
+            facts=facts,
+            variants=item_group,
         )
