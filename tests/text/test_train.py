@@ -137,15 +137,11 @@ def test_no_category_with_support_is_refused(spark, sides, tmp_path):
         trained(spark, sides, tmp_path, min_support=5000)
 
 
-def test_the_cap_takes_the_same_rows_again(spark, sides, tmp_path):
-    one = trained(spark, sides, tmp_path / "one", max_rows_per_category=60)
-    two = trained(spark, sides, tmp_path / "two", max_rows_per_category=60)
-    assert 0.7 * 360 < one["training_rows"] < 1.3 * 360
-    assert one["checksum"] == two["checksum"]
-    assert json.loads((tmp_path / "one/model/model.json").read_text())["support"] != {}
-
-
-def test_brand_is_a_field_of_its_own(spark, sides, tmp_path):
-    result = trained(spark, sides, tmp_path, fields=["title", "brand"])
+def test_the_cap_and_brands(spark, sides, tmp_path):
+    result = trained(spark, sides, tmp_path, max_rows_per_category=60, fields=["title", "brand"])
+    assert 0.7 * 360 < result["training_rows"] < 1.3 * 360
+    assert result["metrics"]["accuracy"] > 0.9
+    about = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert sum(about["support"].values()) == 1400  # support is what there was, before the cap
     said = predict(sides["tune"], tmp_path / "model", keep=("product_id",), checksum=result["checksum"])
     assert said.where("decision = 'accept'").count() > 200
