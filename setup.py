@@ -31,6 +31,7 @@ setup(
     python_requires=">=3.11,<3.12",
     packages=["shelfmark", "shelfmark.jobs"] + [f"shelfmark.{name}" for name in find_packages("libs/shelfmark")],
     package_dir={"shelfmark": "libs/shelfmark", "shelfmark.jobs": "jobs"},
+    package_data={"shelfmark": ["log4j2.properties"]},
     cmdclass={"build_py": BuildWithData},
     entry_points={"console_scripts": ["shelfmark = shelfmark.cli:main"]},
     # Lower bounds are what the code needs; requirements.lock holds the exact versions that are tested.

@@ -43,7 +43,12 @@ def test_a_run_publishes_tables_evidence_and_record_in_one_commit(spark, setting
     assert outcome.commit.metadata["rows"] == {"silver.taxonomy": 2}
     assert sorted(row.path for row in rows(spark, settings, "silver.taxonomy")) == ["A", "A > B"]
     (record,) = rows(spark, settings, "gold.runs")
-    assert (record.job, record.run_id, record.status, record.run_date) == ("taxonomy", "20260102-a", "done", date(2026, 1, 2))
+    assert (record.job, record.run_id, record.status, record.run_date) == (
+        "taxonomy",
+        "20260102-a",
+        "done",
+        date(2026, 1, 2),
+    )
     assert json.loads(record.rows)["silver.taxonomy"] == 2
     checks = rows(spark, settings, "silver.check_results")
     assert checks
@@ -83,7 +88,9 @@ def test_a_refused_run_id_may_be_run_again(spark, settings):
 
 def test_a_published_run_id_is_not_run_again(spark, settings):
     first = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
-    again = execute("taxonomy", writes([*GOOD, ("v1", "c", "C", "C", None, 1)]), settings, spark, "20260102-a", force=True)
+    again = execute(
+        "taxonomy", writes([*GOOD, ("v1", "c", "C", "C", None, 1)]), settings, spark, "20260102-a", force=True
+    )
     assert again.status == "already"
     assert again.commit.id == first.commit.id
     assert len(rows(spark, settings, "silver.taxonomy")) == 2
@@ -125,17 +132,23 @@ def test_merge_updates_inserts_and_deletes_by_key(spark, settings):
     schema = "product_id string, source string, region string, first_run string, last_run string, first_seen date, last_seen date"
     day = date(2026, 1, 1)
 
+    def seen(run, ids, by):
+        return run.spark.createDataFrame([(i * 32, "s", "US", by, by, day, day) for i in ids], schema)
+
     def first(run):
-        run.write("silver.presence", run.spark.createDataFrame([(i, "s", "US", "r1", "r1", day, day) for i in "abc"], schema))
+        run.write("silver.presence", seen(run, "abc", "20260101-a"))
 
     def second(run):
-        fresh = run.spark.createDataFrame([(i, "s", "US", "r2", "r2", day, day) for i in "bd"], schema)
-        run.merge("silver.presence", fresh, gone="t.product_id = 'a'", only=["last_run"])
+        run.merge(
+            "silver.presence", seen(run, "bd", "20260102-b"), gone=f"t.product_id = '{'a' * 32}'", only=["last_run"]
+        )
 
     execute("ingest", first, settings, spark, "20260101-a", always=True)
     outcome = execute("ingest", second, settings, spark, "20260102-b", always=True)
-    found = {row.product_id: (row.first_run, row.last_run) for row in rows(spark, settings, "silver.presence")}
-    assert found == {"b": ("r1", "r2"), "c": ("r1", "r1"), "d": ("r2", "r2")}
+    found = {
+        row.product_id[0]: (row.first_run[-1], row.last_run[-1]) for row in rows(spark, settings, "silver.presence")
+    }
+    assert found == {"b": ("a", "b"), "c": ("a", "a"), "d": ("b", "b")}
     assert outcome.commit.metadata["rows"] == {"silver.presence": 3}
 
 

@@ -112,7 +112,8 @@ class Settings(Section):
     source_dirs: list[str] = Field([], description="more folders of source mappings, before the built-in ones")
     taxonomy: str = Field("derived", description="`derived` or the path of a taxonomy file")
     taxonomy_maps: str | None = Field(
-        None, description="folder of <source>.csv: what a source's category paths mean; empty: the built-in conf/taxonomy"
+        None,
+        description="folder of <source>.csv: what a source's category paths mean; empty: the built-in conf/taxonomy",
     )
     mlflow_uri: str | None = Field(None, description="MLflow tracking address; empty: SQLite below home")
     spark: Spark = Spark()

@@ -150,7 +150,9 @@ def data_docs(spark: SparkSession, lake: Lake, commit: str, settings: Settings, 
     worst = next((r for s in ("failed", "refused") for r in records if r["status"] == s), None)
     last = worst or (records[-1] if records else {})
     counts = rejected.groupBy("table", "source", "rule").agg(F.count("*").alias("rows")).collect()
-    read_by = at.read("bronze.files").where(mine).groupBy("source").agg(F.sum("records_read").alias("records")).collect()
+    read_by = (
+        at.read("bronze.files").where(mine).groupBy("source").agg(F.sum("records_read").alias("records")).collect()
+    )
     page = {
         "run_id": run_id,
         "run_date": run_date(run_id).isoformat(),
@@ -168,7 +170,9 @@ def data_docs(spark: SparkSession, lake: Lake, commit: str, settings: Settings, 
 def _newest_metrics(at: At, model: Any) -> list:
     if model is None:
         return []
-    mine = at.read("gold.metrics").where((F.col("model") == model.model) & (F.col("model_version") == model.model_version))
+    mine = at.read("gold.metrics").where(
+        (F.col("model") == model.model) & (F.col("model_version") == model.model_version)
+    )
     newest = mine.agg(F.max(F.struct("run_date", "run_id"))).head()[0]
     if newest is None:
         return []
@@ -179,12 +183,16 @@ def _newest_metrics(at: At, model: Any) -> list:
 def _confusions(at: At, model: Any) -> list[report.Confusion]:
     if model is None:
         return []
-    mine = at.read("gold.predictions").where((F.col("model") == model.model) & (F.col("model_version") == model.model_version))
+    mine = at.read("gold.predictions").where(
+        (F.col("model") == model.model) & (F.col("model_version") == model.model_version)
+    )
     mine = mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
     tables = (at.read(name) for name in ("silver.labels", "silver.splits", "silver.taxonomy"))
     rows = classification.confusions(mine, *tables, top=LISTED).collect()
     titles = at.read("silver.products").where(F.col("product_id").isin([row.product_id for row in rows]))
-    return report.confusion_rows(rows, {row.product_id: row.title for row in titles.select("product_id", "title").collect()})
+    return report.confusion_rows(
+        rows, {row.product_id: row.title for row in titles.select("product_id", "title").collect()}
+    )
 
 
 def _rejections(at: At, run_id: str) -> list[report.Rejection]:

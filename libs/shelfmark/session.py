@@ -32,6 +32,8 @@ EXCLUDED = (
     "com.johnsnowlabs.nlp:jsl-openvino-cpu_2.12",
     "com.amazonaws:aws-java-sdk-bundle",
 )
+LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
+
 # Native libraries take one thread each: Spark gives a task one core.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -148,7 +150,7 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
         "spark.ui.enabled": "false",
         # Small Delta logs: the state of a table fits one partition here, and fifty cost seconds a write.
         "spark.databricks.delta.snapshotPartitions": "2",
-        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch} -XX:+UseG1GC -Dlog4j2.level=ERROR",
+        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch} -XX:+UseG1GC -Dlog4j2.configurationFile={LOGGING}",
     }
     if settings.spark.master:
         options["spark.master"] = settings.spark.master
@@ -166,7 +168,6 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
     for key, value in options.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
     return spark
 
 

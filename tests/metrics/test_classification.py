@@ -72,9 +72,10 @@ def test_figures_equal_scikit_learn_per_region_and_overall(spark, random_product
             "macro_f1": f1_score(truth, predicted, labels=present, average="macro", zero_division=0),
             "weighted_f1": f1_score(truth, predicted, labels=present, average="weighted", zero_division=0),
             "categories": len(present),
-            "coverage": sum(p[6] == "accept" for p in every) / len(every),
-            "roll_up_share": sum(p[6] == "roll_up" for p in every) / len(every),
-            "review_share": sum(p[6] == "review" for p in every) / len(every),
+            "coverage": sum(p[6] == "accept" for p in test) / len(test),
+            "roll_up_share": sum(p[6] == "roll_up" for p in test) / len(test),
+            "review_share": sum(p[6] == "review" for p in test) / len(test),
+            "coverage_all": sum(p[6] == "accept" for p in every) / len(every),
         }
         accepted = [p for p in test if p[6] == "accept"]
         settled = [p for p in test if p[6] != "review"]
@@ -83,9 +84,9 @@ def test_figures_equal_scikit_learn_per_region_and_overall(spark, random_product
         for metric, value in expected.items():
             row = got[region, "*", metric]
             assert row.value == pytest.approx(value, abs=1e-12), (region, metric)
-            assert row.side == ("all" if metric in ("coverage", "roll_up_share", "review_share") else "test")
+            assert row.side == ("all" if metric == "coverage_all" else "test")
         assert got[region, "*", "accuracy"].support == len(test)
-        assert got[region, "*", "coverage"].support == len(every)
+        assert got[region, "*", "coverage_all"].support == len(every)
         assert got[region, "*", "accuracy"].low < expected["accuracy"] < got[region, "*", "accuracy"].high
         # Precision, recall, F1 and support of every class.
         each = precision_recall_fscore_support(truth, predicted, labels=present, zero_division=0)
@@ -140,7 +141,7 @@ def test_what_a_model_or_a_rule_said_is_no_truth_and_other_versions_do_not_count
     mixed = spark.createDataFrame(others + [tuple(row) for row in said[2:]], labels.schema)
     got = figures(classification.evaluate(predictions, mixed, splits, taxonomy, config.Metrics(min_support=1)))
     assert got["MY", "*", "accuracy"].support == 4
-    assert got["MY", "*", "coverage"].support == 6
+    assert got["MY", "*", "coverage_all"].support == 6
 
 
 def test_an_empty_test_side_measures_nothing_and_says_so(spark):
@@ -149,7 +150,7 @@ def test_an_empty_test_side_measures_nothing_and_says_so(spark):
     for region in ("MY", "*"):
         for metric in ("accuracy", "macro_f1", "weighted_f1", "accuracy_accepted"):
             assert (got[region, "*", metric].value, got[region, "*", metric].support) == (None, 0)
-        assert (got[region, "*", "coverage"].value, got[region, "*", "coverage"].support) == (1.0, 1)
+        assert (got[region, "*", "coverage_all"].value, got[region, "*", "coverage_all"].support) == (1.0, 1)
     assert not [key for key in got if key[1] != "*"]
     assert classification.confusions(*inputs).collect() == []
 

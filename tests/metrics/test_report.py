@@ -122,7 +122,8 @@ def test_figures_are_read_from_metric_rows():
     rows = [
         row("*", "*", "accuracy", 0.8, 100, 0.7, 0.9),
         row("*", "*", "categories", 7.0, 100),
-        row("*", "*", "coverage", 0.5, 1000),
+        row("*", "*", "coverage", 0.5, 100),
+        row("*", "*", "coverage_all", 0.6, 1000),
         row("*", "*", "a_later_metric", 0.5, 1000),
         row("IN", "*", "accuracy", None, 2),
         row("*", "c1", "f1", 0.3, 11),

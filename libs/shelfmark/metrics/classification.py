@@ -55,7 +55,8 @@ def evaluate(
       decided on is the primary label or above it;
     - `macro_f1`, `weighted_f1` over the classes with at least one true row in the region (see
       `kernel.macro_weighted_f1`), and `categories`, how many those are;
-    - `coverage`, `roll_up_share`, `review_share`: shares of decisions among all predictions, side `all`.
+    - `coverage` (accepted), `roll_up_share`, `review_share`: shares of the decisions;
+    - `coverage_all`: share accepted of all predictions, side `all`: those the model was trained on make it higher.
 
     Per region and class, and per class for region `*`: `precision`, `recall`, `f1`, support = true rows of the class.
 
@@ -226,8 +227,12 @@ def _region_figures(names, totals, region, counts, min_support, side) -> Iterato
         "accuracy_any": ("hits_any", "measured"),
         "accuracy_accepted": ("accepted_hits", "accepted"),
         "accuracy_decided": ("decided_hits", "decided"),
+        "coverage": ("accepted", "measured"),
+        "roll_up_share": ("rolled", "measured"),
+        "review_share": ("left", "measured"),
     }
-    shares = {"coverage": "accept", "roll_up_share": "roll_up", "review_share": "review"}
+    # On the measured side, as a model is surer of what it was trained on; over all predictions only as `coverage_all`.
+    total["rolled"], total["left"] = total["decided"] - total["accepted"], total["measured"] - total["decided"]
     for at, name in enumerate(names):
         n = int(total["measured"][at])
         for metric, (hits, trials) in proportions.items():
@@ -236,9 +241,8 @@ def _region_figures(names, totals, region, counts, min_support, side) -> Iterato
             yield name, ALL, *_figure(metric, value, total[trials][at], min_support, low, high), side
         for metric, value in (("macro_f1", macro[at]), ("weighted_f1", weighted[at]), ("categories", present[at])):
             yield name, ALL, *_figure(metric, value, n, min_support), side
-        for metric, part in shares.items():
-            rows = total["rows"][at]
-            yield name, ALL, *_figure(metric, kernel.share(total[part][at], rows), rows, min_support), "all"
+        rows = total["rows"][at]
+        yield name, ALL, *_figure("coverage_all", kernel.share(total["accept"][at], rows), rows, min_support), "all"
 
 
 def _class_figures(names, categories, region, category, counts, min_support, side) -> Iterator[tuple]:

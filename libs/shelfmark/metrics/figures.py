@@ -22,7 +22,9 @@ class RegionFigures:
     """Measured products: on the test side, with a label."""
     macro_f1: float | None = None
     coverage: float | None = None
-    """Share of predictions accepted."""
+    """Share of the measured predictions accepted."""
+    coverage_all: float | None = None
+    """Share of all predictions accepted: higher, as the model was trained on most of them."""
     accuracy: float | None = None
     predictions: int | None = None
     """All predictions of the region."""
@@ -75,7 +77,7 @@ def region_figures(rows: Iterable[Mapping[str, Any]]) -> list[RegionFigures]:
         metric = row["metric"]
         if metric == "accuracy":
             region |= {"support": row["support"], "accuracy_low": row["low"], "accuracy_high": row["high"]}
-        if metric == "coverage":
+        if metric == "coverage_all":
             region["predictions"] = row["support"]
         if metric in RegionFigures.__dataclass_fields__:
             value = row["value"]

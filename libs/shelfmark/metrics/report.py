@@ -184,7 +184,7 @@ def _head(report: Report) -> str:
         cards += [
             (percent(overall.accuracy) or few, f"accuracy{interval}", "info"),
             (few if overall.macro_f1 is None else f"{overall.macro_f1:.3f}", "macro-F1 over categories", "info"),
-            (percent(overall.coverage) or "–", "coverage: predictions accepted", "info"),
+            (percent(overall.coverage) or "–", "coverage: tested predictions accepted", "info"),
             (f"{overall.support:,}", "products measured", "info"),
         ]
     if report.books:
@@ -503,8 +503,7 @@ def _link(text: str, address: str) -> str:
 def _point(row: RegionFigures, value: str, low: str, high: str):
     centre = getattr(row, value)
     if centre is None:
-        n = row.predictions if value == "coverage" else row.support
-        return f"n = {n or 0:,}"
+        return f"n = {row.support:,}"
     return centre, getattr(row, low, None) if low else None, getattr(row, high, None) if high else None
 
 
