@@ -56,6 +56,8 @@ def test_a_suite_keeps_file_order_and_its_row_rules(load):
         ({"kwargs": {"column": "price"}}, "min_value or kwargs.max_value is needed"),
         ({"kwargs": {"column": "price", "min_value": 5, "max_value": 1}}, "not below"),
         ({"kwargs": {"column": "price", "min_value": 0, "mostly": 1.5}}, "mostly is 1.5"),
+        ({"kwargs": {"column": "price", "min_value": "cheap"}}, "min_value is 'cheap'"),
+        ({"kwargs": {"column": "price", "min_value": "2026-02-30"}}, "min_value is '2026-02-30'"),
         ({"kwargs": {"column": "price", "min_valu": 0}}, "unknown kwargs.min_valu"),
         ({"kwargs": {"min_value": 0}}, "kwargs.column is missing"),
         ({"kwargs": []}, "`kwargs` and `meta` are objects"),

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -193,14 +194,23 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _bound(value: Any) -> bool:
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        try:
+            return bool(date.fromisoformat(value))
+        except ValueError:
+            return False
+    return value is None or _number(value)
+
+
 def _texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, str) and v for v in value)
 
 
 # What a kwarg may be, in words and as a test.
 _VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "min_value": ("a number or a date as text", lambda v: v is None or _number(v) or isinstance(v, str)),
-    "max_value": ("a number or a date as text", lambda v: v is None or _number(v) or isinstance(v, str)),
+    "min_value": ("a number or a date such as 2026-01-31", _bound),
+    "max_value": ("a number or a date such as 2026-01-31", _bound),
     "strict_min": ("true or false", lambda v: isinstance(v, bool)),
     "strict_max": ("true or false", lambda v: isinstance(v, bool)),
     "or_equal": ("true or false", lambda v: isinstance(v, bool)),

@@ -12,6 +12,7 @@ matches before a final line break, and `(?iu)` to ignore case beyond ASCII.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,10 @@ def breaks(e: Expectation) -> Column:
 def _within(column: Column, kwargs: dict) -> Column:
     from pyspark.sql import functions as F
 
-    low, high = kwargs.get("min_value"), kwargs.get("max_value")
+    # A bound given as text is a date.
+    low, high = (
+        date.fromisoformat(v) if isinstance(v, str) else v for v in map(kwargs.get, ("min_value", "max_value"))
+    )
     bounds = []
     if low is not None:
         bounds.append(column > F.lit(low) if kwargs.get("strict_min") else column >= F.lit(low))
