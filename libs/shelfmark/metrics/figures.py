@@ -23,8 +23,6 @@ class RegionFigures:
     macro_f1: float | None = None
     coverage: float | None = None
     """Share of the measured predictions accepted."""
-    coverage_all: float | None = None
-    """Share of all predictions accepted: higher, as the model was trained on most of them."""
     accuracy: float | None = None
     predictions: int | None = None
     """All predictions of the region."""
@@ -38,6 +36,8 @@ class RegionFigures:
     """Categories with at least one measured product."""
     roll_up_share: float | None = None
     review_share: float | None = None
+    coverage_all: float | None = None
+    """Share of all predictions accepted: higher, as the model was trained on most of them."""
 
 
 @dataclass(frozen=True)
