@@ -14,6 +14,7 @@ them in order and leaves to `each` where they run: in this process (`in_process`
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -296,7 +297,7 @@ def load_array(path: Path) -> np.ndarray:
 def save(path: Path, array: np.ndarray) -> None:
     """Write whole or not at all: a task may run twice at one time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with temporary.open("wb") as file:
         np.save(file, array)
     os.replace(temporary, path)

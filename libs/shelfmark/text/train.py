@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -334,8 +333,3 @@ def _measure(rows, settings: Settings, work: Path, folder: Path, nodes, tree, sp
         "coverage": float(sure / n),
         "accepted_accuracy": float(sure_right / sure) if sure else None,
     }
-
-
-def work_bytes(workdir: Path | str) -> int:
-    """Bytes below a work folder."""
-    return sum(os.path.getsize(Path(base) / name) for base, _, names in os.walk(workdir) for name in names)
