@@ -36,7 +36,9 @@ LINE = ("test", "calibrate", "tune")
 CELL = 50_000
 """New products of a line: sorted in well under a second, and long enough that rounding to groups does not show."""
 
-_EPSILON = 1e-9  # half a group of five is exactly what 0.1 of five lacks, also where floats fall short of it
+_UNLABELLED, _SMALL = 0, 1  # stratum and line beside the hashes of categories
+
+_EPSILON = 1e-5  # half a group of five is exactly what 0.1 of five lacks, also where rounding falls short of it
 
 
 def assign(
@@ -54,15 +56,13 @@ def assign(
     """
     # Read three times below; the protocol of a run clears the cache at its end.
     placed = _in_groups(leak_groups, labels, previous, settings.seed).persist()
-    drawn = placed.join(F.broadcast(_strata(placed, settings)), "stratum").withColumn(
-        "first", F.coalesce(F.col("hash") == F.col("first_hash"), F.lit(False))
-    )
-    new = F.col("old_rank").isNull()
+    drawn = placed.join(F.broadcast(_strata(placed, settings)), "stratum")
+    new, first = F.col("old_rank").isNull(), F.col("group").eqNullSafe(F.col("first"))
     sides = (
         placed.where(~new)
         .withColumn("side", F.element_at(F.array(*map(F.lit, SIDES)), F.col("old_rank")))
-        .unionByName(drawn.where(new & F.col("first")).withColumn("side", F.lit("train")), allowMissingColumns=True)
-        .unionByName(_draw(drawn.where(new & ~F.col("first"))), allowMissingColumns=True)
+        .unionByName(drawn.where(new & first).withColumn("side", F.lit("train")), allowMissingColumns=True)
+        .unionByName(_draw(drawn.where(new & ~first)), allowMissingColumns=True)
     )
     stays = F.col("old_side").eqNullSafe(F.col("side"))
     return sides.select(
@@ -76,9 +76,13 @@ def assign(
 
 
 def _in_groups(leak_groups: DataFrame, labels: DataFrame, previous: DataFrame | None, seed: int) -> DataFrame:
-    """A row per product, with what its group is: `size`, `stratum`, `old_rank` (side by precedence), `hash`, `head`."""
-    # A product has one primary label of the sources; should persons have spoken too, the smallest id serves as stratum.
-    label = labels.where("primary").groupBy("product_id").agg(F.min("category_id").alias("label"))
+    """A row per product, with what its group is: `group` (its hash), `size`, `stratum`, `old_rank` (side by precedence).
+
+    Groups and categories go by 64-bit hashes from here on: sorting long texts is what a split would cost most. Should
+    two of them ever agree, the two groups share a side, or the two categories a line; neither leaks.
+    """
+    # A product has one primary label of the sources; should persons have spoken too, the least hash serves as stratum.
+    label = labels.where("primary").groupBy("product_id").agg(F.min(F.xxhash64("category_id")).alias("label"))
     rows = leak_groups.select("product_id", "leak_group", "bucket")
     if previous is None:
         rows = rows.select(
@@ -94,33 +98,37 @@ def _in_groups(leak_groups: DataFrame, labels: DataFrame, previous: DataFrame | 
         rows = rows.join(old, "product_id", "full").withColumns(
             {"leak_group": F.coalesce("leak_group", "old_group"), "bucket": F.coalesce("bucket", "old_bucket")}
         )
-    group = Window.partitionBy("leak_group")
+    group = Window.partitionBy("group")
     labelled = F.when(F.col("label").isNotNull(), F.struct("product_id", "label"))
     rank = F.coalesce(*(F.when(F.col("old_side") == side, rank) for rank, side in enumerate(SIDES, 1)))
-    return rows.join(label, "product_id", "left").select(
-        "product_id",
-        "leak_group",
-        "bucket",
-        "old_side",
-        "old_moved_from",
-        "old_run_id",
-        F.count("*").over(group).alias("size"),
-        # Without a label: a stratum that no category_id can be.
-        F.coalesce(F.min(labelled).over(group)["label"], F.lit("")).alias("stratum"),
-        F.max(rank).over(group).alias("old_rank"),
-        F.xxhash64(F.lit(seed), "leak_group").alias("hash"),
-        (F.col("product_id") == F.min("product_id").over(group)).alias("head"),
+    return (
+        rows.join(label, "product_id", "left")
+        .withColumn("group", F.xxhash64(F.lit(seed), "leak_group"))
+        .select(
+            "product_id",
+            "leak_group",
+            "bucket",
+            "old_side",
+            "old_moved_from",
+            "old_run_id",
+            "group",
+            F.count("*").over(group).alias("size"),
+            F.coalesce(F.min(labelled).over(group)["label"], F.lit(_UNLABELLED)).alias("stratum"),
+            F.max(rank).over(group).alias("old_rank"),
+        )
     )
 
 
 def _strata(placed: DataFrame, settings: config.Splits) -> DataFrame:
-    """A row per stratum: the `line` it is drawn in, `cells` of that line, `first_hash`, and `lack_<side>` per cell."""
+    """A row per stratum: the `line` it is drawn in and its `cells`, `first`: the group that goes to train, and
+    `lack_<side>`: products that a cell lacks of each evaluation side.
+    """
     new = F.col("old_rank").isNull()
     counts = placed.groupBy("stratum").agg(
         F.count("*").alias("products"),
-        F.count_if("head").alias("groups"),
+        F.round(F.sum(1 / F.col("size"))).alias("groups"),
         F.count_if(new).alias("new"),
-        F.min(F.when(new, F.col("hash"))).alias("first_hash"),
+        F.min(F.when(new, F.col("group"))).alias("first"),
         *(F.count_if(F.col("old_rank") == i).alias(f"in_{side}") for i, side in enumerate(SIDES, 1)),
     )
     # Of fewer groups than this not even half a group is lacking of test.
@@ -131,18 +139,17 @@ def _strata(placed: DataFrame, settings: config.Splits) -> DataFrame:
 
     def lack(side: str) -> Column:
         share = F.sum("shared").over(line) * getattr(settings, side)
-        return F.greatest(share - F.sum(f"in_{side}").over(line), F.lit(0.0)) / F.col("cells")
+        # Rounded, so that the order in which fractions were summed cannot show in the draw.
+        return F.round(F.greatest(share - F.sum(f"in_{side}").over(line), F.lit(0.0)) / F.col("cells"), 6)
 
     return (
-        counts.withColumns(
-            {"line": F.when(small, "small").otherwise(F.concat(F.lit("="), "stratum")), "shared": shared}
-        )
+        counts.withColumns({"line": F.when(small, _SMALL).otherwise(F.col("stratum")), "shared": shared})
         .withColumn("cells", F.ceil(F.greatest(F.sum("new").over(line), F.lit(1)) / CELL))
         .select(
             "stratum",
             "line",
             "cells",
-            F.when(small & (F.col("in_train") == 0), F.col("first_hash")).alias("first_hash"),
+            F.when(small & (F.col("in_train") == 0), F.col("first")).alias("first"),
             *(lack(side).alias(f"lack_{side}") for side in LINE),
         )
     )
@@ -154,7 +161,7 @@ def _draw(drawn: DataFrame) -> DataFrame:
     too_long = F.col("size") > 2 * most + _EPSILON
     # Those that fit into what is lacking of test come first, so that test is not passed over for one that does not.
     turn = F.when(too_long, 2).when(F.col("size") > 2 * F.col("lack_test") + _EPSILON, 1).otherwise(0)
-    ordered = Window.partitionBy("line", "cell").orderBy("turn", "hash", "leak_group")
+    ordered = Window.partitionBy("line", "cell").orderBy("turn", "group")
     # All products of a group are peers in this order, so the running count ends with the group.
     middle = F.count("*").over(ordered) - F.col("size") / 2
     side = F.when(F.col("turn") == 2, "train")
@@ -163,7 +170,7 @@ def _draw(drawn: DataFrame) -> DataFrame:
         end = end + F.col(f"lack_{name}")
         side = side.when(F.col("middle") <= end, name)
     return (
-        drawn.withColumns({"turn": turn, "cell": F.pmod("hash", "cells")})
+        drawn.withColumns({"turn": turn, "cell": F.pmod("group", "cells")})
         .withColumn("middle", middle)
         .withColumn("side", side.otherwise("train"))
     )

@@ -103,13 +103,17 @@ def version(taxonomy: DataFrame) -> str:
 
 
 def source_paths(products: DataFrame, label_sources: Iterable[str] | None = None) -> DataFrame:
-    """`source`, `source_path`, `products`: each distinct category path of a source and how many products carry it."""
+    """`source`, `source_path`, `products`: each distinct category path of a source and how many products carry it.
+
+    Persisted, for it is small and made of all products: the next call with the same products finds it.
+    """
     if label_sources is not None:
         products = products.where(F.col("source").isin(list(label_sources)))
     return (
         products.select("source", F.explode("category_paths").alias("source_path"))
         .groupBy("source", "source_path")
         .agg(F.count("*").alias("products"))
+        .persist()
     )
 
 
