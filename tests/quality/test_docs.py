@@ -82,7 +82,7 @@ def test_page_tells_what_failed_what_was_refused_and_where_the_record_stands(tmp
     assert "title missing A product must have a title. costco 312 20 %" in text
     assert "costco.csv, record 1,207, line 3,311" in text
     assert "20,000 rows looked at" in text
-    assert "published, with warnings" in " ".join(Page(index.read_text()).text.split())
+    assert "warnings 1 of 2 312" in " ".join(Page(index.read_text()).text.split())
 
 
 def test_failed_critical_check_says_that_the_tables_stay_as_they_were(tmp_path):

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from shelfmark.errors import UsageError
@@ -155,16 +155,12 @@ EVERY_FORM = [
     _c("value_lengths_to_be_between", column="s", min_value=1, max_value=2),
     _c("value_lengths_to_be_between", column="s", max_value=0),
     _c("value_lengths_to_equal", column="s", value=2),
+    _c("pair_values_a_to_be_greater_than_b", column_A="s", column_B="t"),
+    _c("pair_values_a_to_be_greater_than_b", column_A="d", column_B="e", or_equal=True),
     *(
-        _c("pair_values_a_to_be_greater_than_b", column_A=a, column_B=b, **options, **ignore)
-        for a, b in (("i", "j"), ("s", "t"), ("d", "e"))
+        _c("pair_values_a_to_be_greater_than_b", column_A="i", column_B="j", ignore_row_if=ignore, **options)
+        for ignore in ("both_values_are_missing", "either_value_is_missing", "neither")
         for options in ({}, {"or_equal": True})
-        for ignore in (
-            {},
-            {"ignore_row_if": "both_values_are_missing"},
-            {"ignore_row_if": "either_value_is_missing"},
-            {"ignore_row_if": "neither"},
-        )
     ),
     *(
         _c("pair_values_to_be_equal", column_A="i", column_B="j", ignore_row_if=ignore)
@@ -173,17 +169,23 @@ EVERY_FORM = [
 ]
 
 
+LISTED = 200  # values Great Expectations lists at the most
+
+
 def test_every_type_with_a_row_form_is_compared():
     assert {e.type for e in EVERY_FORM} == {name for name, kind in definitions.KINDS.items() if kind.row_form}
 
 
-# Each example is a batch of rows in one frame and one validation: few and broad, because each costs Spark jobs. No
-# shrinking, for the same reason: the message names the expectation, and the rows differ in few ways.
+# The example is a batch of rows in one frame and one validation, because each costs a Spark job an expectation. No
+# shrinking, for the same reason: the message names the expectation.
+@pytest.mark.slow
 @settings(
-    max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=True
+    max_examples=1, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=True
 )
-@given(rows=st.lists(st.fixed_dictionaries(TABLE), min_size=60, max_size=150))
+@given(rows=st.lists(st.fixed_dictionaries(TABLE), min_size=60, max_size=120))
 def test_rows_are_judged_as_great_expectations_judges_them(spark, rows):
+    # Hypothesis begins with the plainest rows, all null; they would be the only ones.
+    assume(all(len({row[c] for row in rows}) > 3 for c in TABLE))
     # Every pair of words, numbers and days stands in it whatever was drawn.
     pairs = itertools.zip_longest(itertools.product(POOL, POOL), itertools.product(range(-3, 4), [None, -1, 0, 3]))
     rows = rows + [
@@ -208,7 +210,7 @@ def test_rows_are_judged_as_great_expectations_judges_them(spark, rows):
     flags = frame.select(*(rules.breaks(EVERY_FORM[p]).alias(f"f{p}") for p in failed)).collect() if failed else []
     for p in failed:
         column = EVERY_FORM[p].kwargs.get("column")
-        if not column or "null" in EVERY_FORM[p].type:
+        if not column or "null" in EVERY_FORM[p].type or ours[p] > LISTED:
             continue
         mine = [str(row[column]) for row, flag in zip(rows, flags) if flag[f"f{p}"]]
         assert sorted(mine) == sorted(map(str, theirs[p]["result"]["partial_unexpected_list"])), EVERY_FORM[p]

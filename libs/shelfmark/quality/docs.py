@@ -113,7 +113,7 @@ def _verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
     if summary["failed"]["critical"]:
         return "critical checks failed", "bad"
     if summary["failed"]["warning"]:
-        return "published, with warnings", "warn"
+        return "warnings", "warn"
     return "published", "good"
 
 
@@ -277,7 +277,7 @@ what was refused, and why.</p>
 {% if not runs %}<p>No run has been checked yet.</p>{% else %}
 <div class="scroll"><table>
 <thead><tr><th>Day</th><th>Run</th><th>Outcome</th><th class="num">Checks held</th><th class="num">Records refused</th>
-<th></th><th>Refused most for</th></tr></thead>
+<th>Refused most for</th></tr></thead>
 <tbody>
 {% for run in runs %}
 <tr>
@@ -285,8 +285,7 @@ what was refused, and why.</p>
 <td class="small"><a href="{{ run.page }}">{{ run.run_id|shown }}</a></td>
 <td><span class="pill {{ run.state }}">{{ run.verdict }}</span></td>
 <td class="num">{{ run.checks - run.failed.values()|sum }} of {{ run.checks }}</td>
-<td class="num">{{ run.refused|number }}</td>
-<td style="width:7rem"><span class="bar"><i style="width:{{ run.width }}%"></i></span></td>
+<td class="num">{{ run.refused|number }}<span class="bar"><i style="width:{{ run.width }}%"></i></span></td>
 <td class="small">{% for rule, rows in run.rules %}{{ rule|shown }} ({{ rows|number }}){{ ", " if not loop.last }}\
 {% else %}<span class="muted">nothing refused</span>{% endfor %}</td>
 </tr>
