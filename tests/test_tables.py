@@ -27,7 +27,7 @@ def test_owners_are_jobs():
 
 
 def test_an_unknown_table_lists_the_known_ones():
-    with pytest.raises(KeyError, match="silver.products"):
+    with pytest.raises(KeyError, match=r"silver\.products"):
         table("silver.product")
 
 

@@ -39,7 +39,8 @@ app = typer.Typer(
 )
 lake_app = typer.Typer(no_args_is_help=True, help="Versions of the lake: history, one version, roll back.")
 app.add_typer(lake_app, name="lake", rich_help_panel="Platform teams")
-console = Console()
+# In a pipe or a log there is no terminal to fit: tables are given room.
+console = Console(width=None if sys.stdout.isatty() else 160)
 errors = Console(stderr=True)
 
 Home = Annotated[Path | None, typer.Option(help="Folder of the lake, models, reports and logs [default: .shelfmark]")]
