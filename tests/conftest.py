@@ -55,7 +55,6 @@ def demo_home(spark, demo_settings):
 
     from shelfmark import pipeline
 
-    console = Console(file=open(Path(demo_settings.home) / "console.txt", "w"), width=120)
-    assert pipeline.run(demo_settings, console, "20260101-demo", None, force=False) == 0
-    console.file.close()
+    with open(Path(demo_settings.home) / "console.txt", "w") as screen:
+        assert pipeline.run(demo_settings, Console(file=screen, width=120), "20260101-demo", None, force=False) == 0
     return Path(demo_settings.home)

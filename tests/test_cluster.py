@@ -47,7 +47,18 @@ def _rounded(value):
 def test_local_cluster_gives_the_same_tables(spark, demo_feeds, demo_home, tmp_path):
     maps = (f"taxonomy={demo_feeds}/taxonomy.csv", f"taxonomy_maps={demo_feeds}/taxonomy")
     settings = ("spark.master=local-cluster[2,1,2048]", *maps)
-    command = [COMMAND, "pipeline", "--env", "demo", "--data", demo_feeds, "--home", tmp_path, "--run-id", "20260101-demo"]
+    command = [
+        COMMAND,
+        "pipeline",
+        "--env",
+        "demo",
+        "--data",
+        demo_feeds,
+        "--home",
+        tmp_path,
+        "--run-id",
+        "20260101-demo",
+    ]
     for setting in settings:
         command += ["--set", setting]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)

@@ -128,7 +128,8 @@ def normalised(run: Run, feeds: list[Feed]) -> DataFrame:
         frames.append(silver.candidates(raw.join(F.broadcast(order), "file_hash"), feed.source))
     flagged = rules.flag(_union(frames), "silver.products")
     records = flagged.withColumn("rule", F.coalesce("reject_rule", "broken.rule")).withColumn(
-        "reason", F.coalesce("reject_reason", F.concat_ws(": ", "broken.sentence", "broken.value"))
+        "reason",
+        F.coalesce("reject_reason", F.concat_ws(": ", F.regexp_replace("broken.sentence", "\\.$", ""), "broken.value")),
     )
     return records.drop("broken", "reject_rule", "reject_reason").persist(StorageLevel.DISK_ONLY)
 

@@ -259,7 +259,7 @@ def _quality(report: Report) -> str:
         "Per region",
         _figure(
             picture,
-            "Bars behind the dots: 95 % interval (Wilson). Coverage counts all predictions, the others the test side.",
+            "Bars behind the dots: 95 % interval (Wilson). All are measured on the test side.",
         )
         + _table(head, body, numbers=range(1, len(head)), dense=True)
         + f'<p class="small muted">Below {report.min_support} rows only n is shown. Accuracy: the best leaf is the '
