@@ -12,5 +12,7 @@ def main(run: Run) -> None:
     said = votes.votes(products, category_map, taxonomy, labelling, before, run.run_id, run.started)
     run.write("silver.labels", said, replace="origin = 'source'")
     before = run.read("silver.splits") if run.has("silver.splits") else None
-    sides = splits.assign(run.read("silver.leak_groups"), run.read("silver.labels"), before, run.settings.splits, run.run_id)
+    sides = splits.assign(
+        run.read("silver.leak_groups"), run.read("silver.labels"), before, run.settings.splits, run.run_id
+    )
     run.write("silver.splits", sides)

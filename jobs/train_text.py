@@ -8,9 +8,7 @@ MODEL = "text"
 
 
 def main(run: Run) -> None:
-    rows = examples.labelled(
-        run.read("silver.catalogue"), run.read("silver.labels"), run.read("silver.splits")
-    ).cache()
+    rows = examples.labelled(run.read("silver.catalogue"), run.read("silver.labels"), run.read("silver.splits")).cache()
     trained = train.train(
         rows.where("side = 'train'"),
         rows.where("side = 'calibrate'"),

@@ -200,7 +200,7 @@ TABLES: dict[str, Table] = {
                 _RUN_ID,
                 _RUN_DATE,
             ),
-            ("table", "suite", "expectation", "column", "run_id"),
+            ("table", "suite", "expectation", "column", "sentence", "run_id"),
             "every job that writes a checked table",
             ("run_date",),
             JOBS,
