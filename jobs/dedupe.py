@@ -11,4 +11,8 @@ def main(run: Run) -> None:
     run.write("silver.duplicates", survivors.duplicates(products, pairs, run.settings.dedupe))
     duplicates = run.read("silver.duplicates")
     run.write("silver.catalogue", golden.catalogue(products, duplicates))
-    run.note(duplicate_groups=duplicates.where("survivor AND group_size > 1").count())
+    largest = groups.group_sizes(run.read("silver.leak_groups")).head()
+    run.note(
+        duplicate_groups=duplicates.where("survivor AND group_size > 1").count(),
+        largest_leak_group=largest.size if largest else 0,
+    )
