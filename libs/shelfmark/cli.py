@@ -141,7 +141,16 @@ def sample(
     from shelfmark import demo
 
     summary = demo.generate(rows, seed, out, pictures=pictures)
-    console.print(f"{out}: {json.dumps(summary, default=str)}", soft_wrap=True)
+    regions = ", ".join(f"{region} {count:,}" for region, count in summary["clean_by_region"].items())
+    console.print(
+        f"{out}: {summary['rows']:,} records of {len(summary['sources'])} vendors, {regions}", highlight=False
+    )
+    console.print(
+        f"planted: {summary['dirty']:,} dirty rows, {summary['duplicate_records']:,} duplicates, "
+        f"{summary['variant_records']:,} variants, {summary['categories']} categories; see {out}/truth",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @lake_app.command("log")

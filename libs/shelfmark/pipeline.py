@@ -23,6 +23,7 @@ from shelfmark.ingest import bronze, mapping
 from shelfmark.lake import Lake, open_lake
 from shelfmark.run import Outcome, execute, new_run_id, recipe_fingerprint, run_date
 from shelfmark.tables import JOBS
+from shelfmark.taxonomy import files
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -147,6 +148,7 @@ def _checked(settings: Settings, run_id: str | None, sources: bool) -> str:
             raise UsageError("no sources: name them with --sources a,b or in the settings")
         for source in mapping.load_all(settings.sources, settings.source_dirs):
             bronze.files(source.files, settings.data)
+    files.check(settings.taxonomy, files.find_maps(settings.sources, settings.taxonomy_maps))
     return run_id
 
 

@@ -238,7 +238,7 @@ def _against_truth(at: At, settings: Settings) -> dict[str, Any] | None:
     if settings.taxonomy != "derived":
         test = at.read("silver.splits").where("side = 'test'").select("product_id")
         tested = at.read("gold.predictions").join(test, "product_id")
-        found["accuracy"] = truth.accuracy(at.spark, folder, at.read("silver.products"), tested)
+        found["accuracy on the test side"] = truth.accuracy(at.spark, folder, at.read("silver.products"), tested)
     return found
 
 

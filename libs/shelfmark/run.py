@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -358,7 +359,8 @@ def recipe_fingerprint(settings: Settings) -> str:
     digest = hashlib.sha256(code_version().encode())
     digest.update(json.dumps(settings.model_dump(exclude=WHERE), sort_keys=True, default=str).encode())
     folders = [config.resource("conf"), config.resource("expectations"), *map(Path, settings.source_dirs)]
-    extra = [Path(p) for p in (settings.taxonomy, getattr(settings, "taxonomy_maps", None)) if p and Path(p).exists()]
+    named = [*settings.taxonomy.split(","), settings.taxonomy_maps or ""]
+    extra = [Path(path) for pattern in named for path in sorted(glob(pattern.strip()))]
     for root in (*folders, *extra):
         for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
             if path.is_file():

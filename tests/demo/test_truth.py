@@ -95,7 +95,9 @@ def test_accuracy_is_measured_against_the_true_category(spark, lake):
     predictions = right.select(
         "product_id",
         "region",
-        F.when(F.col("region") == "DE", "no").otherwise(F.col("category_id")).alias("category_id"),
+        F.array(
+            F.struct(F.when(F.col("region") == "DE", "no").otherwise(F.col("category_id")).alias("category_id"))
+        ).alias("top_k"),
     )
     shares = truth.accuracy(spark, folder, products, predictions)
     assert shares["DE"] == 0

@@ -6,8 +6,9 @@ import io
 import json
 
 import pytest
+from rich.console import Console
 
-from shelfmark import config
+from shelfmark import config, pipeline
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.lake import open_lake
 from shelfmark.pipeline import _checked, _execute
@@ -247,3 +248,12 @@ def test_an_unknown_source_or_missing_files_are_usage_errors(shop):
     (shop.root / "shop.csv").unlink()
     with pytest.raises(UsageError, match=r"shop\.csv"):
         _checked(shop.settings, None, sources=True)
+
+
+def test_a_stopped_source_ends_the_job_with_exit_code_3_after_publishing(shop):
+    shop.feed(name="good")
+    shop.feed(name="bad", raw=b"")
+    with pytest.raises(DataRefused, match="source bad stopped") as caught:
+        pipeline.run_job("ingest", shop.settings, Console(quiet=True), "20260101-t", force=False)
+    assert caught.value.exit_code == 3
+    assert {row.source for row in shop.rows("silver.products")} == {"good"}

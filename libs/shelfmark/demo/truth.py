@@ -127,7 +127,7 @@ def check(
 def accuracy(
     spark: SparkSession, truth_dir: str | Path, products: DataFrame, predictions: DataFrame
 ) -> dict[str, float]:
-    """Share of gold.predictions whose category is the true one, by region and for all (`*`).
+    """Share of gold.predictions whose best leaf is the true category, by region and for all (`*`).
 
     The taxonomy must be the catalogue's own taxonomy.csv. Feed labels are wrong here and there and missing for some:
     this is what agreement with source labels cannot show.
@@ -136,7 +136,7 @@ def accuracy(
 
     truth = load(spark, truth_dir, "categories").select("source", "source_key", F.col("category_id").alias("truth"))
     known = products.select("source", "source_key", "product_id").join(truth, ["source", "source_key"])
-    right = F.avg((F.col("category_id") == F.col("truth")).cast("double"))
+    right = F.avg((F.col("top_k")[0]["category_id"] == F.col("truth")).cast("double"))
     rows = predictions.join(known, "product_id").rollup("region").agg(right.alias("share")).collect()  # a row a region
     return {row.region or "*": row.share for row in rows if row.share is not None}
 

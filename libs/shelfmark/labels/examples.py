@@ -17,7 +17,9 @@ def labelled(catalogue: DataFrame, labels: DataFrame, splits: DataFrame) -> Data
     """
     rank = F.when(F.col("origin") == "person", 0).when(F.col("origin") == "rule", 1)
     rank = rank.when(F.col("origin") == "source", 2).otherwise(3)
-    said = labels.where("primary").select("product_id", F.struct(rank.alias("rank"), "category_id", "weight").alias("said"))
+    said = labels.where("primary").select(
+        "product_id", F.struct(rank.alias("rank"), "category_id", "weight").alias("said")
+    )
     primary = said.groupBy("product_id").agg(F.min("said").alias("said"))
     texts = catalogue.select("product_id", "title", "description", "brand", "language")
     rows = texts.join(primary.select("product_id", "said.category_id", "said.weight"), "product_id")
