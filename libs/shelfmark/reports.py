@@ -216,6 +216,7 @@ def _why(outcome: Outcome) -> str | None:
 
 def _notes(outcomes: list[Outcome]) -> list[str]:
     notes = [f"source {source} stopped: {why}" for o in outcomes for source, why in o.stopped.items()]
+    notes += [o.notes["mirror_failed"] for o in outcomes if "mirror_failed" in o.notes]
     ingest = next((o for o in outcomes if o.job == "ingest" and o.status == "done"), None)
     if ingest and not ingest.notes.get("read"):
         notes.append("nothing new: every file was taken in with this mapping before")

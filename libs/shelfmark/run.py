@@ -351,20 +351,20 @@ def _mirror(run: Run, commit: Commit, after: Callable[[Run], None]) -> None:
     try:
         after(run)
     except Exception as error:
-        run.log.error("the mirror failed, the tables are published all the same: %s", error)
+        run.notes["mirror_failed"] = f"{run.job}: the mirror failed, the tables are published all the same: {error}"
+        run.log.error(run.notes["mirror_failed"])
 
 
 def recipe_fingerprint(settings: Settings) -> str:
     """sha256 of all that decides a job's result beside its input tables: settings, mappings, suites, code version."""
     digest = hashlib.sha256(code_version().encode())
     digest.update(json.dumps(settings.model_dump(exclude=WHERE), sort_keys=True, default=str).encode())
-    folders = [config.resource("conf"), config.resource("expectations"), *map(Path, settings.source_dirs)]
-    named = [*settings.taxonomy.split(","), settings.taxonomy_maps or ""]
-    extra = [Path(path) for pattern in named for path in sorted(glob(pattern.strip()))]
-    for root in (*folders, *extra):
-        for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-            if path.is_file():
-                digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    files = [path for name in ("conf", "expectations") for path in config.resource(name).rglob("*")]
+    files += [path for folder in settings.source_dirs for path in Path(folder).glob("*.yml")]
+    files += [path for folder in filter(None, [settings.taxonomy_maps]) for path in Path(folder).glob("*.csv")]
+    files += [Path(path) for pattern in settings.taxonomy.split(",") for path in glob(pattern.strip())]
+    for path in sorted(filter(Path.is_file, files), key=lambda path: (path.name, str(path))):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
