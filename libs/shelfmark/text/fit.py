@@ -261,6 +261,7 @@ def fit(
         "features": len(idf),
         "weights": kept,
         "passes": float(np.mean(np.concatenate([s["passes"] for s in solved]))),
+        "solve_cpu_seconds": round(sum(s["seconds"] for s in solved), 2),
         "seconds": clock.seconds,
     }
 
