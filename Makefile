@@ -4,7 +4,8 @@ SOURCES ?=
 DATA ?= ../shared/data
 ROWS ?= 20000
 SEED ?= 7
-LAKE_HOME ?= .shelfmark
+# One lake for each kind of run: the demo, a demo of another size, your feeds.
+LAKE_HOME ?= .shelfmark$(if $(strip $(SOURCES)),/feeds,$(if $(filter-out 20000 7,$(ROWS) $(SEED)),/demo-$(ROWS)-$(SEED)))
 comma := ,
 empty :=
 space := $(empty) $(empty)
@@ -19,7 +20,7 @@ help:
 	@echo "make run SOURCES=\"amazon_in lazada\" DATA=dir  the same on real feeds"
 	@echo "make test                                   all checks: ruff, import-linter, pytest"
 	@echo "make quick                                  the quick checks, about 2 minutes"
-	@echo "make docs | lock | wheel | clean            docs/tables.md, requirements.lock, dist/*.whl, remove what was made"
+	@echo "make docs | lock | wheel | clean            docs/tables.md, requirements.lock, dist/*.whl, remove all that was made (the lake too)"
 
 setup: $(READY)
 

@@ -9,10 +9,12 @@ ALWAYS = True  # its inputs are files outside the lake: whether they are new is 
 def main(run: Run) -> None:
     feeds = intake.feeds(run)
     if not feeds:
-        return run.note(read=0, new=0, changed=0, unchanged=0, rejected=0, superseded=0)
+        return intake.nothing_new(run)
     intake.to_bronze(run, feeds)
     records = intake.normalised(run, feeds)
     feeds, read = intake.refuse(run, feeds, records)
+    if not feeds:
+        return intake.nothing_new(run)
     changes = intake.changes(run, feeds, records)
     intake.to_silver(run, feeds, changes)
     intake.balance(run, feeds, read, changes)

@@ -23,6 +23,9 @@ def test_defaults_then_file_then_set_then_values():
         ("home.deeper=1", "home is a value, not a section"),
         ("text.cost", "write it as a.b=c"),
         ("lake=postgres", "lake: Input should be"),
+        ("notify.webhook=chat.example/hook", "notify.webhook: String should match pattern"),
+        ("text.fields=[title", "is not valid YAML"),
+        ("dedupe.bands=200", "make no 200 bands"),
     ],
 )
 def test_a_wrong_setting_is_named(override, says):
@@ -38,6 +41,10 @@ def test_an_unknown_environment_lists_the_known_ones():
 def test_the_environment_may_come_from_the_shell(monkeypatch):
     monkeypatch.setenv("SHELFMARK_ENV", "demo")
     assert config.load().data == ".shelfmark/demo"
+
+
+def test_an_empty_value_is_an_empty_text():
+    assert config.load(overrides=["spark.master="]).spark.master == ""
 
 
 def test_equal_settings_have_equal_hashes():

@@ -1,17 +1,18 @@
 """The run protocol, with real Delta tables and real suites: publish, refuse, rerun, skip, fail."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from shelfmark import config
+from shelfmark import config, tables
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.lake import open_lake
 from shelfmark.query import query, read
 from shelfmark.run import conform, execute, new_run_id, run_date
-from shelfmark.tables import table
+from shelfmark.tables import Field, table
 
 TAXONOMY = "taxonomy_version string, category_id string, path string, name string, parent_id string, depth int"
 GOOD = [("v1", "a", "A", "A", None, 1), ("v1", "b", "A > B", "B", "a", 2)]
@@ -174,6 +175,31 @@ def test_sql_reads_any_version_by_contract_names(spark, settings):
     assert query(spark, lake, first.id, count).head().n == 2
     assert query(spark, lake, second.id, count).head().n == 1
     assert query(spark, lake, second.id, "select * from gold.metrics").columns == table("gold.metrics").columns
+
+
+def test_names_of_tables_in_texts_are_left_as_they_are(spark, settings):
+    commit = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a").commit
+    text = "select count(*) n from silver.check_results where table = 'silver.taxonomy'"
+    assert query(spark, open_lake(settings), commit.id, text).head().n > 0
+
+
+def test_a_column_added_to_a_contract_is_null_in_older_tables(spark, settings, monkeypatch):
+    execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
+    contract = table("silver.taxonomy")
+    wider = replace(contract, fields=(*contract.fields, Field("colour", "string", "a column of a later version")))
+    monkeypatch.setitem(tables.TABLES, "silver.taxonomy", wider)
+    assert [row.colour for row in rows(spark, settings, "silver.taxonomy")] == [None, None]
+
+    def adds(run):
+        fresh = run.spark.createDataFrame([("v1", "c", "C", "C", None, 1, "red")], TAXONOMY + ", colour string")
+        run.merge("silver.taxonomy", fresh)
+
+    execute("taxonomy", adds, settings, spark, "20260103-b", force=True)
+    assert {row.category_id: row.colour for row in rows(spark, settings, "silver.taxonomy")} == {
+        "a": None,
+        "b": None,
+        "c": "red",
+    }
 
 
 @pytest.mark.parametrize(

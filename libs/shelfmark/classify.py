@@ -31,10 +31,14 @@ def classify(settings: Settings, file: Path, out: Path, title: str, at: str | No
     """
     if not file.is_file():
         raise UsageError(f"no file {file}")
+    if not out.resolve().parent.is_dir():
+        raise UsageError(f"no folder {out.resolve().parent} to write {out.name} into")
     fmt = Format(**profile.sniff(file))
     if fmt.kind != "csv":
         raise UsageError(f"{file}: reads as {fmt.kind}; classify takes delimited text with a header")
     header = readers.header(str(file), fmt)
+    if "'" in title:
+        raise UsageError(f"--title {title}: a column name with an apostrophe cannot be read; rename it in the file")
     if title not in header:
         raise UsageError(f"{file}: no column {title!r}; it has {', '.join(header)}: name the title with --title")
     lake, commit = open_reader(settings.home, at)

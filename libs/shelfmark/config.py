@@ -45,6 +45,12 @@ class Dedupe(Section):
     similarity: float = Field(0.8, gt=0, le=1, description="Jaccard similarity that confirms a candidate")
     seed: int = Field(42, description="seed of the hash functions")
 
+    @model_validator(mode="after")
+    def _whole_bands(self) -> Dedupe:
+        if self.hashes % self.bands:
+            raise ValueError(f"{self.hashes} hashes make no {self.bands} bands of equal size")
+        return self
+
 
 class Splits(Section):
     """Sides of the evaluation split, by leak group."""
@@ -98,7 +104,7 @@ class Notify(Section):
     """Called when a run fails, with run id and reason."""
 
     command: str | None = Field(None, description="program, called with job, run id, exit code and reason")
-    webhook: str | None = Field(None, description="http(s) address, gets a JSON POST")
+    webhook: str | None = Field(None, pattern="^(https?://.*)?$", description="http(s) address, gets a JSON POST")
 
 
 class Settings(Section):
@@ -116,6 +122,9 @@ class Settings(Section):
         description="folder of <source>.csv: what a source's category paths mean; empty: the built-in conf/taxonomy",
     )
     mlflow_uri: str | None = Field(None, description="MLflow tracking address; empty: SQLite below home")
+    mlflow_artifacts: str | None = Field(
+        None, description="where MLflow keeps artifacts, for a database that is no SQLite"
+    )
     spark: Spark = Spark()
     ingest: Ingest = Ingest()
     dedupe: Dedupe = Dedupe()
@@ -180,7 +189,11 @@ def load(env: str | None = None, overrides: list[str] | None = None, **values: A
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise UsageError(f"--set {text}: {parent} is a value, not a section")
-        node[last] = yaml.safe_load(value)
+        try:
+            # An empty value is an empty text, which YAML would read as null.
+            node[last] = yaml.safe_load(value) if value.strip() else ""
+        except yaml.YAMLError:
+            raise UsageError(f"--set {text}: {value!r} is not valid YAML") from None
     merged.update({key: value for key, value in values.items() if value is not None})
     merged["env"] = env
     try:

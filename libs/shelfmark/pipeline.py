@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib
 import json
 import logging
@@ -21,7 +22,7 @@ from shelfmark import session
 from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
 from shelfmark.ingest import bronze, mapping
 from shelfmark.lake import Lake, open_lake
-from shelfmark.run import Outcome, execute, new_run_id, recipe_fingerprint, run_date
+from shelfmark.run import Outcome, changed, execute, new_run_id, recipe_fingerprint, run_date
 from shelfmark.tables import JOBS
 from shelfmark.taxonomy import files
 
@@ -56,10 +57,10 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
     if from_job and from_job not in JOBS:
         raise UsageError(f"--from {from_job}: choose one of {', '.join(JOBS)}")
     jobs = JOBS[JOBS.index(from_job) :] if from_job else JOBS
-    run_id = _checked(settings, run_id, sources="ingest" in jobs)
+    run_id = _checked(settings, run_id, ingests="ingest" in jobs)
+    lake = open_lake(settings)
     log_file = log_to(settings, run_id)
     console.print(f"run {run_id}: {len(jobs)} jobs, log in {log_file}", highlight=False, soft_wrap=True)
-    lake = open_lake(settings)
     outcomes: list[Outcome] = []
     current = "start"
     try:
@@ -69,11 +70,12 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
                 current = job
                 with step(job):
                     outcomes.append(_execute(job, settings, spark, run_id, force))
+            current = "reports"
             with step("reports"):
                 commit = lake.resolve("main")
                 stopped = {source: why for outcome in outcomes for source, why in outcome.stopped.items()}
-                lake.tag(f"release-{run_id}", commit.id)
                 written = reports.write(spark, lake, commit.id, settings, run_id, outcomes)
+                lake.tag(f"release-{run_id}", commit.id)
     except Exception as error:
         _notify(settings, current, run_id, error)
         _say_how_to_go_on(console, error, current, run_id)
@@ -94,7 +96,7 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
 def run_job(job: str, settings: Settings, console: Console, run_id: str | None, force: bool) -> int:
     """Run one job as a scheduler does. Returns the exit code; a failure is raised after it was recorded."""
     recipe(job)
-    run_id = _checked(settings, run_id, sources=job == "ingest")
+    run_id = _checked(settings, run_id, ingests=job == "ingest")
     log_to(settings, run_id, screen=True)
     try:
         outcome = _execute(job, settings, session.start(settings), run_id, force)
@@ -130,24 +132,28 @@ def plan(job: str, settings: Settings, console: Console) -> None:
     if last is None:
         console.print("  never ran here: it would run")
         return
-    now = lake.folders("main")
-    changed = [f for f, seen in last.metadata.get("inputs", {}).items() if now.get(f) != seen]
-    if last.metadata.get("recipe") != recipe_fingerprint(settings):
-        changed.append("settings, mappings, suites or code")
+    different = changed(lake, last, recipe_fingerprint(settings))
     console.print(
-        f"  last run {last.metadata['run_id']}; different since: {', '.join(changed) or 'nothing'}", highlight=False
+        f"  last run {last.metadata['run_id']}; different since: {', '.join(different) or 'nothing'}", highlight=False
     )
 
 
-def _checked(settings: Settings, run_id: str | None, sources: bool) -> str:
+def _checked(settings: Settings, run_id: str | None, ingests: bool) -> str:
     """A valid run id; all that can be wrong with settings and mappings is said before Spark starts."""
     run_id = run_id or new_run_id()
     run_date(run_id)
-    if sources:
+    lake = open_lake(settings)
+    published = {
+        (c.metadata.get("job"), c.metadata.get("run_id")) for c in lake.log() if c.metadata.get("status") == "done"
+    }
+    if ingests and ("ingest", run_id) not in published:
         if not settings.sources:
             raise UsageError("no sources: name them with --sources a,b or in the settings")
+        head = lake.head()
         for source in mapping.load_all(settings.sources, settings.source_dirs):
-            bronze.files(source.files, settings.data)
+            # Later a source's files may be gone: what was taken in is in bronze.
+            if head is None or "bronze/files" not in lake.folders(head.id):
+                bronze.files(source.files, settings.data)
     files.check(settings.taxonomy, files.find_maps(settings.sources, settings.taxonomy_maps))
     return run_id
 
@@ -268,11 +274,11 @@ def _notify(settings: Settings, job: str, run_id: str, error: Exception) -> None
             log.error("notify.command failed: %s", problem)
     if settings.notify.webhook:
         body = json.dumps({"job": job, "run_id": run_id, "exit_code": code, "reason": reason}).encode()
-        request = urllib.request.Request(settings.notify.webhook, body, {"Content-Type": "application/json"})
         try:
+            request = urllib.request.Request(settings.notify.webhook, body, {"Content-Type": "application/json"})
             with urllib.request.urlopen(request, timeout=30):
                 pass
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, http.client.HTTPException) as problem:
             log.error("notify.webhook failed: %s", problem)
 
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from shelfmark import config, session
 from shelfmark.errors import UsageError
 from shelfmark.lake import Lake, NotFound, open_lake
+from shelfmark.run import load
 from shelfmark.tables import TABLES, table
 
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
-NAME = re.compile(r"\b(bronze|silver|gold)\s*\.\s*(\w+)\b", re.IGNORECASE)
+# A text in quotes (silver.rejected has table names as values), or the name of a table.
+NAME = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(bronze|silver|gold)\s*\.\s*(\w+)\b""", re.IGNORECASE)
 
 READING = re.compile(r"\s*\(?\s*(select|with|show|describe|explain|from|values)\b", re.IGNORECASE)
 
@@ -40,10 +42,7 @@ def read(spark: SparkSession, lake: Lake, commit: str, name: str) -> DataFrame:
     paths = [path for folder in folders if (path := lake.read_path(commit, folder))]
     if not paths:
         return spark.createDataFrame([], contract.ddl)
-    whole = spark.read.format("delta").load(paths[0])
-    for path in paths[1:]:
-        whole = whole.unionByName(spark.read.format("delta").load(path), allowMissingColumns=True)
-    return whole
+    return load(spark, paths, contract)
 
 
 def query(spark: SparkSession, lake: Lake, commit: str, text: str) -> DataFrame:
@@ -55,12 +54,16 @@ def query(spark: SparkSession, lake: Lake, commit: str, text: str) -> DataFrame:
 
     if not READING.match(text):
         raise UsageError("only select, with, show, describe and explain are run here: tables are written by jobs alone")
-    for zone, short in dict.fromkeys((z.lower(), n.lower()) for z, n in NAME.findall(text)):
-        if f"{zone}.{short}" not in TABLES:
-            continue  # an alias such as gold.value, or a table that Spark will say it does not know
-        view = f"_{zone}_{short}"
-        read(spark, lake, commit, f"{zone}.{short}").createOrReplaceTempView(view)
-        text = re.sub(rf"\b{zone}\s*\.\s*{short}\b", view, text, flags=re.IGNORECASE)
+
+    def view(found: re.Match) -> str:
+        name = f"{found[1]}.{found[2]}".lower() if found[1] else ""
+        if name not in TABLES:
+            return found[0]  # a text, an alias such as gold.value, or a table that Spark will say it does not know
+        temporary = "_" + name.replace(".", "_")
+        read(spark, lake, commit, name).createOrReplaceTempView(temporary)
+        return temporary
+
+    text = NAME.sub(view, text)
     try:
         return spark.sql(text)
     except (AnalysisException, ParseException) as error:

@@ -55,7 +55,7 @@ def write(
     at = At(spark, lake, commit)
     home = Path(settings.home).resolve()
     model = at.read("gold.models").where("champion").orderBy("model").head()
-    metrics = _newest_metrics(at, model)
+    metrics = _newest_metrics(at, model, run_id)
     regions = figures.region_figures(metrics)
     unmapped = versions.unmapped(at.read("silver.category_map"))
     groups = at.read("silver.duplicates").where("survivor AND group_size > 1").count()
@@ -92,7 +92,7 @@ def write(
         "links": links,
         "report": page,
         "model": model,
-        "truth": _against_truth(at, settings),
+        "truth": _against_truth(at, settings, model),
     }
 
 
@@ -167,13 +167,14 @@ def data_docs(spark: SparkSession, lake: Lake, commit: str, settings: Settings, 
     return docs.build(Path(settings.home).resolve() / "docs", [page])
 
 
-def _newest_metrics(at: At, model: Any) -> list:
+def _newest_metrics(at: At, model: Any, run_id: str) -> list:
+    """Metrics of this run, else of the newest day, without those of single classes in single regions."""
     if model is None:
         return []
     mine = at.read("gold.metrics").where(
         (F.col("model") == model.model) & (F.col("model_version") == model.model_version)
     )
-    newest = mine.agg(F.max(F.struct("run_date", "run_id"))).head()[0]
+    newest = mine.agg(F.max(F.struct(F.col("run_id") == run_id, "run_date", "run_id"))).head()[0]
     if newest is None:
         return []
     shown = (F.col("region") == "*") | (F.col("category_id") == "*")
@@ -183,16 +184,21 @@ def _newest_metrics(at: At, model: Any) -> list:
 def _confusions(at: At, model: Any) -> list[report.Confusion]:
     if model is None:
         return []
-    mine = at.read("gold.predictions").where(
-        (F.col("model") == model.model) & (F.col("model_version") == model.model_version)
-    )
-    mine = mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
+    mine = _predictions(at, model)
     tables = (at.read(name) for name in ("silver.labels", "silver.splits", "silver.taxonomy"))
     rows = classification.confusions(mine, *tables, top=LISTED).collect()
     titles = at.read("silver.products").where(F.col("product_id").isin([row.product_id for row in rows]))
     return report.confusion_rows(
         rows, {row.product_id: row.title for row in titles.select("product_id", "title").collect()}
     )
+
+
+def _predictions(at: At, model: Any) -> DataFrame:
+    """The champion's predictions of the newest day."""
+    mine = at.read("gold.predictions").where(
+        (F.col("model") == model.model) & (F.col("model_version") == model.model_version)
+    )
+    return mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
 
 
 def _rejections(at: At, run_id: str) -> list[report.Rejection]:
@@ -228,7 +234,7 @@ def _mlflow_line(settings: Settings) -> str:
     return f"mlflow ui --backend-store-uri {mirror.redact(uri, uri)}"
 
 
-def _against_truth(at: At, settings: Settings) -> dict[str, Any] | None:
+def _against_truth(at: At, settings: Settings, model: Any) -> dict[str, Any] | None:
     """How the tables compare with truth/ of a generated demo catalogue; None where the data are not one."""
     folder = Path(settings.data) / "truth"
     if not os.path.exists(folder / "summary.json"):
@@ -236,9 +242,9 @@ def _against_truth(at: At, settings: Settings) -> dict[str, Any] | None:
     found = truth.check(
         at.spark, folder, *(at.read(name) for name in ("silver.products", "silver.rejected", "silver.duplicates"))
     )
-    if settings.taxonomy != "derived":
+    if model and settings.taxonomy != "derived":
         test = at.read("silver.splits").where("side = 'test'").select("product_id")
-        tested = at.read("gold.predictions").join(test, "product_id")
+        tested = _predictions(at, model).join(test, "product_id")
         found["accuracy on the test side"] = truth.accuracy(at.spark, folder, at.read("silver.products"), tested)
     return found
 

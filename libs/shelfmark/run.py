@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import logging
 import re
@@ -25,19 +26,19 @@ from typing import TYPE_CHECKING, Any
 
 from shelfmark import config
 from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
-from shelfmark.lake import Commit, Lake, open_lake
+from shelfmark.lake import Commit, Conflict, Lake, open_lake
 from shelfmark.quality import definitions, suites
 from shelfmark.tables import Table, table
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
     from shelfmark.config import Settings
 
 JOURNALS = ("silver.rejected", "silver.check_results", "gold.runs")
 RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})[A-Za-z0-9_-]*")
 # Settings that say where a run happens, not what it makes: a change of them is no reason to run a job again.
-WHERE = {"env", "home", "data", "sources", "source_dirs", "spark", "notify", "mlflow_uri", "lake"}
+WHERE = {"env", "home", "data", "sources", "source_dirs", "spark", "notify", "mlflow_uri", "mlflow_artifacts", "lake"}
 
 
 def new_run_id() -> str:
@@ -97,11 +98,7 @@ class Run:
         paths = self._paths(name)
         if not paths:
             return self.spark.createDataFrame([], contract.ddl)
-        frames = [self.spark.read.format("delta").load(path) for path in paths]
-        whole = frames[0]
-        for other in frames[1:]:
-            whole = whole.unionByName(other, allowMissingColumns=True)
-        return whole
+        return load(self.spark, paths, contract)
 
     def write(self, name: str, df: DataFrame, replace: str | None = None, append: bool = False) -> None:
         """Write a table through its contract.
@@ -116,11 +113,9 @@ class Run:
         if contract.partitions:
             writer = writer.partitionBy(*contract.partitions)
         if replace and exists:
-            writer = writer.option("replaceWhere", replace)
-        elif not append:
-            writer = writer.option("overwriteSchema", "true")
+            writer = writer.option("replaceWhere", replace).option("mergeSchema", "true")
         else:
-            writer = writer.option("mergeSchema", "true")
+            writer = writer.option("mergeSchema" if append else "overwriteSchema", "true")
         writer.save(path)
         self.rows[name] = self.rows.get(name, 0) + _rows_written(self.spark, path)
         self.log.info("wrote %s rows=%d", name, self.rows[name])
@@ -144,12 +139,19 @@ class Run:
         path = self.write_path(name)
         on = " AND ".join(f"t.{key} = s.{key}" for key in contract.keys)
         merge = DeltaTable.forPath(self.spark, path).alias("t").merge(conform(df, contract).alias("s"), on)
+        merge = merge.withSchemaEvolution()
         update = {column: f"s.{column}" for column in only or contract.columns}
         merge = merge.whenMatchedUpdate(f"NOT ({unless})" if unless else None, update).whenNotMatchedInsertAll()
         if gone:
             merge = merge.whenNotMatchedBySourceDelete(gone)
         merge.execute()
         self.rows[name] = self.rows.get(name, 0) + _rows_written(self.spark, path)
+
+    def delete(self, name: str, condition: Column) -> None:
+        """Delete the rows of a table that meet a condition."""
+        from delta.tables import DeltaTable
+
+        DeltaTable.forPath(self.spark, self.write_path(name)).delete(condition)
 
     def write_path(self, name: str) -> str:
         """Address to write a table on the branch, for verbs that need more than `write`, such as MERGE."""
@@ -281,6 +283,18 @@ def conform(df: DataFrame, contract: Table) -> DataFrame:
     )
 
 
+def load(spark: SparkSession, paths: list[str], contract: Table) -> DataFrame:
+    """The union of Delta tables of one contract; a column that an older one does not have yet is null."""
+    from pyspark.sql import functions as F
+
+    whole = spark.read.format("delta").load(paths[0])
+    for path in paths[1:]:
+        whole = whole.unionByName(spark.read.format("delta").load(path), allowMissingColumns=True)
+    for missing in (f for f in contract.fields if f.name not in whole.columns):
+        whole = whole.withColumn(missing.name, F.lit(None).cast(missing.type))
+    return whole.select(*contract.columns)
+
+
 def code_version() -> str:
     """Version of the installed package."""
     from importlib.metadata import version
@@ -310,7 +324,8 @@ def execute(
     mine = [c for c in history if c.metadata.get("job") == job]
     for commit in mine:
         if commit.metadata.get("run_id") == run_id and commit.metadata.get("status") in ("done", "skipped"):
-            return Outcome(job, "already", commit, time.monotonic() - began, commit.metadata.get("notes", {}))
+            meta, seconds = commit.metadata, time.monotonic() - began
+            return Outcome(job, "already", commit, seconds, meta.get("notes", {}), meta.get("stopped", {}))
     tries = [c.metadata.get("attempt", 1) for c in mine if c.metadata.get("run_id") == run_id]
     branches = lake.branches(f"run-{job}-{run_id}-")
     tries += [int(name.removesuffix("-journal").rsplit("-", 1)[1]) for name in branches]
@@ -318,7 +333,7 @@ def execute(
     run.log.info("started attempt=%d base=%s", run.attempt, run.base.id if run.base else "empty")
     fingerprint = recipe_fingerprint(settings)
     last = next((c for c in mine if c.metadata.get("status") == "done"), None)
-    if not force and not always and last and _unchanged(lake, last, fingerprint):
+    if not force and not always and last and not changed(lake, last, fingerprint):
         run.journal("skipped", f"inputs as in {last.metadata['run_id']}", [])
         commit = lake.publish(run.branch, f"{job}: skipped", run.metadata("skipped"))
         run.log.info("skipped: inputs as in run %s", last.metadata["run_id"])
@@ -338,7 +353,11 @@ def execute(
         raise DataRefused(f"{job}: {reason}; the tables stay as they were, branch {run.branch} is kept for inspection")
     run.journal("done", _stopped_text(run) or None, results)
     metadata = {**run.metadata("done"), "inputs": run.inputs, "recipe": fingerprint}
-    commit = lake.publish(run.branch, f"{job}: {_rows_text(run)}", metadata)
+    try:
+        commit = lake.publish(run.branch, f"{job}: {_rows_text(run)}", metadata)
+    except Conflict as conflict:
+        _record_failure(run, conflict)
+        raise
     run.log.info("published commit=%s", commit.id)
     if after:
         _mirror(run, commit, after)
@@ -359,7 +378,10 @@ def recipe_fingerprint(settings: Settings) -> str:
     """sha256 of all that decides a job's result beside its input tables: settings, mappings, suites, code version."""
     digest = hashlib.sha256(code_version().encode())
     digest.update(json.dumps(settings.model_dump(exclude=WHERE), sort_keys=True, default=str).encode())
-    files = [path for name in ("conf", "expectations") for path in config.resource(name).rglob("*")]
+    # conf/<env>.yml is in the settings already; what else is there says where a run happens.
+    data = (config.resource(*parts) for parts in (("conf", "sources"), ("conf", "taxonomy"), ("expectations",)))
+    files = [path for folder in data for path in folder.glob("*")]
+    files += [path for package in ("shelfmark", "shelfmark.jobs") for path in _modules(package)]
     files += [path for folder in settings.source_dirs for path in Path(folder).glob("*.yml")]
     files += [path for folder in filter(None, [settings.taxonomy_maps]) for path in Path(folder).glob("*.csv")]
     files += [Path(path) for pattern in settings.taxonomy.split(",") for path in glob(pattern.strip())]
@@ -368,16 +390,23 @@ def recipe_fingerprint(settings: Settings) -> str:
     return digest.hexdigest()
 
 
-def _unchanged(lake: Lake, last: Commit, fingerprint: str) -> bool:
-    """Whether a job would read today what it read in `last`, and its own tables are still what it wrote then."""
+def _modules(package: str) -> list[Path]:
+    """Python files of an installed package."""
+    folders = importlib.import_module(package).__path__
+    return [path for folder in folders for path in Path(folder).rglob("*.py")]
+
+
+def changed(lake: Lake, last: Commit, fingerprint: str) -> list[str]:
+    """What differs from a job's run `last`: inputs it read, its own tables, settings and code; empty when nothing does."""
     now, then = lake.folders("main"), lake.folders(last.id)
     inputs = last.metadata.get("inputs", {})
     own = {table(name).path for name in last.metadata.get("rows", {})}
+    expected = {f: then.get(f) if _within(f, own) else seen for f, seen in inputs.items()}
+    expected |= {f: seen for f, seen in then.items() if _within(f, own)}
+    different = [f for f, seen in expected.items() if now.get(f) != seen]
     if last.metadata.get("recipe") != fingerprint:
-        return False
-    return all(now.get(f) == (then.get(f) if _within(f, own) else seen) for f, seen in inputs.items()) and all(
-        now.get(f) == then.get(f) for f in then if _within(f, own)
-    )
+        different.append("settings, mappings, suites or code")
+    return different
 
 
 def _within(folder: str, roots: set[str]) -> bool:
@@ -385,7 +414,7 @@ def _within(folder: str, roots: set[str]) -> bool:
 
 
 def _all_stopped(run: Run) -> bool:
-    return bool(run.stopped) and not any(name not in JOURNALS for name in run.written)
+    return bool(run.stopped) and set(run.stopped) >= set(run.settings.sources)
 
 
 def _stopped_text(run: Run) -> str:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from shelfmark.errors import ServiceError, ShelfmarkError, UsageError
 
 if TYPE_CHECKING:
@@ -86,6 +88,16 @@ def resolve_jars() -> Path:
     done = folder / ".complete"
     if done.exists():
         return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            _resolve(folder)
+            done.touch()
+    return folder
+
+
+def _resolve(folder: Path) -> None:
+    """Fill `folder` with the jars; what an attempt that was killed left there goes first."""
     import pyspark
 
     ivy = folder.parent / "ivy"
@@ -114,8 +126,6 @@ def resolve_jars() -> Path:
     for jar in jars:
         os.replace(jar, folder / jar.name)
     shutil.rmtree(ivy, ignore_errors=True)
-    done.touch()
-    return folder
 
 
 def start(settings: Settings, name: str = "shelfmark") -> SparkSession:

@@ -180,6 +180,38 @@ def test_a_corrected_mapping_reads_again_from_bronze_even_when_the_file_is_gone(
     assert len(shop.rows("bronze.raw_products")) == 3
 
 
+def test_going_back_to_an_earlier_mapping_is_a_change_too_and_no_sighting(shop):
+    shop.feed()
+    shop.ingest()
+    for currency in ("EUR", "USD"):
+        (shop.root / "shop.yml").write_text(MAPPING.replace("USD", currency).format(name="shop"))
+        assert shop.counts()["changed"] == 2
+        assert {row.currency for row in shop.rows("silver.products")} == {currency}
+        assert shop.counts() == {}
+    assert len(shop.rows("bronze.files")) == 1
+    assert {row.last_run for row in shop.rows("silver.presence")} == {"20260101-t"}
+
+
+def test_two_sources_of_equal_bytes_have_books_of_their_own(shop):
+    shop.feed(name="here")
+    shop.feed(name="there")
+    notes = shop.ingest().notes
+    balanced = {"read": 2, "new": 2, "changed": 0, "unchanged": 0, "rejected": 0, "superseded": 0}
+    assert notes["sources"] == {"here": balanced, "there": balanced}
+
+
+def test_a_broken_source_beside_quiet_ones_does_not_refuse_the_run(shop):
+    shop.feed(name="quiet")
+    shop.ingest()
+    shop.feed(name="broken", raw=b"")
+    outcome = shop.ingest()
+    assert (outcome.status, list(outcome.stopped)) == ("done", ["broken"])
+    shop.feed([["1", "", "", "1", "A", "2026-01-01"]], name="broken")
+    outcome = shop.ingest()
+    assert (outcome.status, list(outcome.stopped)) == ("done", ["broken"])
+    assert {row.source for row in shop.rows("bronze.raw_products")} == {"quiet"}
+
+
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
@@ -243,11 +275,11 @@ def test_an_unknown_source_or_missing_files_are_usage_errors(shop):
     shop.feed()
     shop.sources = ["nobody"]
     with pytest.raises(UsageError, match="unknown source 'nobody'"):
-        _checked(shop.settings, None, sources=True)
+        _checked(shop.settings, None, ingests=True)
     shop.sources = ["shop"]
     (shop.root / "shop.csv").unlink()
     with pytest.raises(UsageError, match=r"shop\.csv"):
-        _checked(shop.settings, None, sources=True)
+        _checked(shop.settings, None, ingests=True)
 
 
 def test_a_stopped_source_ends_the_job_with_exit_code_3_after_publishing(shop):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from shelfmark.errors import DataRefused
+from shelfmark.errors import DataRefused, UsageError
 from shelfmark.ingest import bronze, mapping, readers, silver
 from shelfmark.quality import rules
 from shelfmark.tables import table
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from shelfmark.ingest.mapping import Source
     from shelfmark.run import Run
+
+
+Counts = dict[tuple[str, str], tuple[int, int]]
+"""(source, file hash) -> (records, refused)."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,10 @@ def feeds(run: Run) -> list[Feed]:
 
 def _feed(run: Run, source: Source, register: list) -> Feed:
     known = {row.file_hash: row for row in register}
-    done = {row.file_hash for row in register if row.mapping_hash == source.hash}
-    remapped = bool(known) and not done
+    remapped = any(row.mapping_hash != source.hash for row in register)
     fresh: dict[str, FeedFile] = {}
     sequence = max((row.sequence for row in register), default=0)
-    for path in bronze.files(source.files, run.settings.data):
+    for path in _files(run, source, register):
         file_hash, size = bronze.fingerprint(path)
         if file_hash in known or file_hash in fresh:
             continue
@@ -93,6 +96,16 @@ def _feed(run: Run, source: Source, register: list) -> Feed:
         if file.counted == 0:
             run.log.warning("source %s: %s holds no records", source.name, file.path)
     return Feed(source, tuple(sorted(files, key=lambda file: file.sequence)), remapped)
+
+
+def _files(run: Run, source: Source, register: list) -> list[str]:
+    """The source's files; none where they are gone but were taken in before: a mapping is corrected from bronze."""
+    try:
+        return bronze.files(source.files, run.settings.data)
+    except UsageError:
+        if register:
+            return []
+        raise
 
 
 def to_bronze(run: Run, feeds: list[Feed]) -> None:
@@ -134,10 +147,11 @@ def normalised(run: Run, feeds: list[Feed]) -> DataFrame:
     return records.drop("broken", "reject_rule", "reject_reason").persist(StorageLevel.DISK_ONLY)
 
 
-def refuse(run: Run, feeds: list[Feed], records: DataFrame) -> tuple[list[Feed], dict[str, tuple[int, int]]]:
+def refuse(run: Run, feeds: list[Feed], records: DataFrame) -> tuple[list[Feed], Counts]:
     """Move refused records to silver.rejected; stop the sources of which nothing is left.
 
-    Returns the feeds that go on, and for each file hash (records, refused). Raises `DataRefused` when no feed goes on.
+    Returns the feeds that go on, and for each (source, file hash) (records, refused). Raises `DataRefused` when every
+    source of the run is stopped.
     """
     counted = (
         records.groupBy("source", "file_hash").agg(F.count("*").alias("n"), F.count("rule").alias("refused")).collect()
@@ -166,15 +180,12 @@ def refuse(run: Run, feeds: list[Feed], records: DataFrame) -> tuple[list[Feed],
             run.stop_source(feed.source.name, f"all {total} records were refused, see silver.rejected of this run")
         else:
             going.append(feed)
-    if not going:
+    if set(run.stopped) >= set(run.settings.sources):
         raise DataRefused("; ".join(f"{name}: {reason}" for name, reason in run.stopped.items()))
     stopped = [feed.source.name for feed in feeds if feed not in going]
     if stopped:
-        from delta.tables import DeltaTable
-
-        table_ = DeltaTable.forPath(run.spark, run.write_path("bronze.raw_products"))
-        table_.delete(F.col("source").isin(stopped) & (F.col("run_id") == run.run_id))
-    return going, {row.file_hash: (row.n, row.refused) for row in counted}
+        run.delete("bronze.raw_products", F.col("source").isin(stopped) & (F.col("run_id") == run.run_id))
+    return going, {(row.source, row.file_hash): (row.n, row.refused) for row in counted}
 
 
 def changes(run: Run, feeds: list[Feed], records: DataFrame) -> DataFrame:
@@ -209,34 +220,48 @@ def to_silver(run: Run, feeds: list[Feed], changed: DataFrame) -> None:
     remapped = [feed.source.name for feed in feeds if feed.remapped]
     fresh = changed.where(F.col("status").isin("new", "changed"))
     products = fresh.drop("status", "records").withColumn("run_id", F.lit(run.run_id))
-    seen = changed.where("status != 'superseded'").select("product_id", "source", "region")
+    seen = changed.where("status != 'superseded'").select("product_id", "source", "region", "file_hash")
     seen = seen.withColumn("first_run", F.lit(run.run_id)).withColumn("first_seen", F.lit(run.run_date))
     seen = seen.withColumn("last_run", F.lit(run.run_id)).withColumn("last_seen", F.lit(run.run_date))
     if not run.has("silver.products"):
         run.write("silver.products", products)
-        run.write("silver.presence", seen)
+        run.write("silver.presence", seen.drop("file_hash"))
         return
     if remapped or fresh.limit(1).count():
         # On a remap the unchanged rows take part too: what is not among them is gone from the source.
-        rows = changed.drop("status", "records").withColumn("run_id", F.lit(run.run_id)) if remapped else products
+        whole = (
+            changed.where("status != 'superseded'").drop("status", "records").withColumn("run_id", F.lit(run.run_id))
+        )
+        rows = whole if remapped else products
         run.merge("silver.products", rows, gone=_of_sources(remapped), unless="t.content_hash = s.content_hash")
-    run.merge("silver.presence", seen, gone=_of_sources(remapped), only=["region", "last_run", "last_seen"])
+    if remapped:
+        # Reading old records by a new mapping is no sighting: known keys keep the day they were last seen.
+        run.merge("silver.presence", seen.drop("file_hash"), gone=_of_sources(remapped), only=["region"])
+    fresh_hashes = [file.file_hash for feed in feeds for file in feed.files if not file.known]
+    seen = seen.where(F.col("file_hash").isin(fresh_hashes)).drop("file_hash")
+    run.merge("silver.presence", seen, only=["region", "last_run", "last_seen"])
 
 
-def balance(run: Run, feeds: list[Feed], read: dict[str, tuple[int, int]], changed: DataFrame) -> None:
-    """Write the books of every file to bronze.files. Raises `DataRefused` when they do not balance."""
+def balance(run: Run, feeds: list[Feed], read: Counts, changed: DataFrame) -> None:
+    """Write the books of every file to bronze.files; a remapped source's earlier books are replaced by them.
+
+    Raises `DataRefused` when they do not balance.
+    """
     status = {}
-    for row in changed.groupBy("file_hash", "status").count().collect():
-        status[row.file_hash, row.status] = row["count"]
+    for row in changed.groupBy("source", "file_hash", "status").count().collect():
+        status[row.source, row.file_hash, row.status] = row["count"]
     folded = changed.agg(F.sum("records")).head()[0] or 0
     rows, totals = [], dict.fromkeys(("read", "new", "changed", "unchanged", "rejected", "superseded"), 0)
     by_source: dict[str, dict[str, int]] = {}
     for feed in feeds:
         mine = by_source.setdefault(feed.source.name, dict.fromkeys(totals, 0))
         for file in feed.files:
-            records, refused = read.get(file.file_hash, (0, 0))
+            name = feed.source.name
+            records, refused = read.get((name, file.file_hash), (0, 0))
             counted = records if file.counted is None else file.counted
-            new, changed_, unchanged = (status.get((file.file_hash, s), 0) for s in ("new", "changed", "unchanged"))
+            new, changed_, unchanged = (
+                status.get((name, file.file_hash, s), 0) for s in ("new", "changed", "unchanged")
+            )
             superseded = records - refused - new - changed_ - unchanged
             if counted != new + changed_ + unchanged + refused + superseded:
                 raise DataRefused(
@@ -248,15 +273,24 @@ def balance(run: Run, feeds: list[Feed], read: dict[str, tuple[int, int]], chang
             for key, value in zip(totals, books):
                 totals[key] += value
                 mine[key] += value
-            name = (feed.source.name, file.path, file.file_hash, feed.source.hash, file.bytes, file.sequence)
-            rows.append((*name, counted, records, *books[1:], run.run_id, run.run_date))
+            about = (name, file.path, file.file_hash, feed.source.hash, file.bytes, file.sequence)
+            rows.append((*about, counted, records, *books[1:], run.run_id, run.run_date))
     if folded != totals["read"] - totals["rejected"]:
         raise DataRefused(
             f"the books do not balance: {totals['read'] - totals['rejected']} accepted records, but {folded} are "
             "folded into products: records were lost while keys were merged"
         )
+    # The register names the mapping in force, so that going back to an earlier mapping is a change as well.
+    remapped = [feed.source.name for feed in feeds if feed.remapped]
+    if remapped:
+        run.delete("bronze.files", F.col("source").isin(remapped))
     run.write("bronze.files", run.spark.createDataFrame(rows, table("bronze.files").ddl).coalesce(1), append=True)
     run.note(**totals, sources=by_source)
+
+
+def nothing_new(run: Run) -> None:
+    """Note that no file was taken in."""
+    run.note(read=0, new=0, changed=0, unchanged=0, rejected=0, superseded=0)
 
 
 def _of_sources(names: list[str]) -> str | None:

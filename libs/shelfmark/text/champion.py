@@ -115,6 +115,7 @@ def mirror(run: Run, model: str) -> None:
         params={f"text.{name}": value for name, value in champion.settings.items()},
         metrics={f"tune.{name}": value for name, value in _numbers(champion.metrics)},
         tags=_tags(run, champion),
+        artifact_root=run.settings.mlflow_artifacts,
         model_dir=Path(champion.folder),
         run_name=run.job,
     )
@@ -131,6 +132,7 @@ def mirror_metrics(run: Run, model: str) -> None:
         params={"metrics.min_support": run.settings.metrics.min_support},
         metrics=metrics,
         tags=_tags(run, champion),
+        artifact_root=run.settings.mlflow_artifacts,
         run_name=run.job,
     )
 
