@@ -44,7 +44,8 @@ def demo_settings(demo_feeds, tmp_path_factory):
     from shelfmark import config
 
     home = tmp_path_factory.mktemp("demo-home")
-    overrides = [f"taxonomy={demo_feeds}/taxonomy.csv", f"taxonomy_maps={demo_feeds}/taxonomy"]
+    # A tenth of a small catalogue is tested: with three rows a class some classes have figures of their own.
+    overrides = [f"taxonomy={demo_feeds}/taxonomy.csv", f"taxonomy_maps={demo_feeds}/taxonomy", "metrics.min_support=3"]
     return config.load("demo", overrides, home=str(home), data=str(demo_feeds))
 
 

@@ -45,7 +45,7 @@ def _rounded(value):
 
 @pytest.mark.slow
 def test_local_cluster_gives_the_same_tables(spark, demo_feeds, demo_home, tmp_path):
-    maps = (f"taxonomy={demo_feeds}/taxonomy.csv", f"taxonomy_maps={demo_feeds}/taxonomy")
+    maps = (f"taxonomy={demo_feeds}/taxonomy.csv", f"taxonomy_maps={demo_feeds}/taxonomy", "metrics.min_support=3")
     settings = ("spark.master=local-cluster[2,1,2048]", *maps)
     command = [
         COMMAND,

@@ -70,7 +70,7 @@ def test_every_golden_record_is_predicted_once_with_what_made_it(lake):
     assert (rows.n, rows.keys, rows.golden, rows.models, rows.wrong, rows.unsigned) == (total, total, total, 1, 0, 0)
 
 
-def test_metrics_are_there_for_every_region_and_class_and_follow_from_the_predictions(lake):
+def test_metrics_are_there_for_every_region_and_class_and_follow_from_the_predictions(lake, demo_settings):
     counted = lake.sql("""
         with truth as (select product_id, category_id from silver.labels where primary),
         test as (select p.region, p.top_k[0].category_id = t.category_id hit
@@ -80,7 +80,7 @@ def test_metrics_are_there_for_every_region_and_class_and_follow_from_the_predic
     said = {r.region: r for r in lake.sql("select * from gold.metrics where metric = 'accuracy' and category_id = '*'")}
     for row in counted:
         assert said[row.region].support == row.n
-        if row.n >= 10:
+        if row.n >= demo_settings.metrics.min_support:
             assert said[row.region].value == pytest.approx(row.accuracy)
         else:
             assert said[row.region].value is None
