@@ -59,6 +59,10 @@ setup(
         "jinja2>=3.1",
         "filelock>=3.16",
         "python-stdnum>=1.20",
+        "lakefs>=0.16,<1",
+        "python-calamine>=0.3",
+        "sqlglot>=26",
+        "requests>=2.32",
     ],
     extras_require={
         "dev": [
@@ -70,6 +74,8 @@ setup(
             "networkx>=3.3",
             "nbclient",
             "psutil",
+            "psycopg[binary]",
+            "xlsxwriter",
             "ipykernel",
             "build",
             "setuptools",

@@ -25,6 +25,14 @@ PACKAGES = {
     "3.5": (
         "io.delta:delta-spark_2.12:3.3.3",
         "com.johnsnowlabs.nlp:spark-nlp_2.12:5.5.3",
+        # S3A of the Hadoop that this Spark is built with; the SDK's parts instead of its 280 MB bundle.
+        "org.apache.hadoop:hadoop-aws:3.3.4",
+        "com.amazonaws:aws-java-sdk-s3:1.12.500",
+        "com.amazonaws:aws-java-sdk-dynamodb:1.12.500",
+        "com.amazonaws:aws-java-sdk-sts:1.12.500",
+        # Sources that are databases.
+        "org.postgresql:postgresql:42.7.14",
+        "org.xerial:sqlite-jdbc:3.53.4.0",
     ),
 }
 # Native engines that are not on Maven Central and that our annotators do not use.
