@@ -41,7 +41,7 @@ def classify(settings: Settings, file: Path, out: Path, title: str, at: str | No
         raise UsageError(f"--title {title}: a column name with an apostrophe cannot be read; rename it in the file")
     if title not in header:
         raise UsageError(f"{file}: no column {title!r}; it has {', '.join(header)}: name the title with --title")
-    lake, commit = open_reader(settings.home, at)
+    lake, commit = open_reader(settings, at)
     spark = session.start(settings)
     model = read(spark, lake, commit, "gold.models").where("champion").orderBy("model").head()
     if model is None:
@@ -59,7 +59,7 @@ def classify(settings: Settings, file: Path, out: Path, title: str, at: str | No
         *(F.get_json_object("payload", f"$['{name}']").alias(name) for name in texts if name != "title"),
         *(F.lit(None).cast("string").alias(name) for name in ("brand", "description") if name not in texts),
     )
-    folder = lake.read_path(commit, model.path)
+    folder = lake.local_copy(commit, model.path)
     found = predict.predict(rows, folder, top_k=1, keep=("product_id", "payload", "problem"), checksum=model.checksum)
     temporary = out.with_name(f".{out.name}.part")
     count = 0

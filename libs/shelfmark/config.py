@@ -107,12 +107,35 @@ class Notify(Section):
     webhook: str | None = Field(None, pattern="^(https?://.*)?$", description="http(s) address, gets a JSON POST")
 
 
+class LakeFS(Section):
+    """The lakeFS server of `lake: lakefs`. Its keys come from the environment: LAKECTL_CREDENTIALS_ACCESS_KEY_ID and
+    LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, the names lakeFS' own tools read."""
+
+    endpoint: str | None = Field(
+        None, pattern="^(https?://[^@]*)?$", description="address of the server; empty: the one of `shelfmark lake up`"
+    )
+    repository: str = Field("shelfmark", pattern="^[a-z0-9][a-z0-9-]{2,62}$", description="repository, made if absent")
+    storage_namespace: str | None = Field(
+        None, description="where a new repository keeps its data, e.g. s3://bucket/lake; needed with an endpoint"
+    )
+    server_binary: str | None = Field(None, description="lakefs program that `shelfmark lake up` starts; empty: found")
+
+
+class Retention(Section):
+    """What `shelfmark lake prune` and the job maintain keep."""
+
+    history_days: int = Field(90, ge=0, description="commits and releases older than this may go; the newest stay")
+    branches_days: int = Field(7, ge=0, description="branches of refused and dead runs are kept for inspection so long")
+    bronze_days: int | None = Field(None, ge=1, description="bronze records older than this are deleted; empty: never")
+
+
 class Settings(Section):
     """All settings of a run."""
 
     env: str = "base"
     home: str = Field(".shelfmark", description="folder of the lake, models, reports and logs")
-    lake: Literal["local"] = Field("local", description="where versions are kept")
+    lake: Literal["local", "lakefs"] = Field("local", description="where versions are kept: below home, or in lakeFS")
+    lock_wait: int = Field(60, ge=0, description="seconds a job waits for another run of it to end")
     data: str = Field(".", description="folder the sources' files are relative to")
     sources: list[str] = Field([], description="sources to take in: names of conf/sources/*.yml")
     source_dirs: list[str] = Field([], description="more folders of source mappings, before the built-in ones")
@@ -133,6 +156,8 @@ class Settings(Section):
     decision: Decision = Decision()
     metrics: Metrics = Metrics()
     notify: Notify = Notify()
+    lakefs: LakeFS = LakeFS()
+    retention: Retention = Retention()
 
     @property
     def hash(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shelfmark import config, session
+from shelfmark.config import Settings
 from shelfmark.errors import UsageError
 from shelfmark.lake import Lake, NotFound, open_lake
 from shelfmark.run import load
@@ -22,17 +23,17 @@ NAME = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(bronze|silver|gold)
 READING = re.compile(r"\s*\(?\s*(select|with|show|describe|explain|from|values)\b", re.IGNORECASE)
 
 
-def open_reader(home: str | Path, at: str | None = None) -> tuple[Lake, str]:
-    """The lake below `home` and the commit to read: the newest release, or what `at` names.
+def open_reader(of: Settings | str | Path, at: str | None = None) -> tuple[Lake, str]:
+    """The lake of `of` (settings, or a home folder), and the commit to read: the newest release, or what `at` names.
 
-    Raises `NotFound` when there is no lake or no release yet.
+    The commit is leased until this process ends: what is read of it cannot be pruned meanwhile. Raises `NotFound`
+    when there is no lake or no release yet.
     """
-    if not (Path(home) / "lake" / "refs" / "main").exists():
-        raise NotFound(f"no lake in {Path(home).resolve()}: run `shelfmark pipeline` first, or name another --home")
-    lake = open_lake(config.load(home=str(home)))
+    settings = of if isinstance(of, Settings) else config.load(home=str(of))
+    lake = open_lake(settings, make=False)
     if at is None and lake.release() is None:
         raise NotFound("no release yet: a release is made when a pipeline ends well; read --at main meanwhile")
-    return lake, lake.resolve(at or "release").id
+    return lake, lake.lease(at or "release").id
 
 
 def read(spark: SparkSession, lake: Lake, commit: str, name: str) -> DataFrame:
@@ -73,8 +74,12 @@ def query(spark: SparkSession, lake: Lake, commit: str, text: str) -> DataFrame:
         raise UsageError(f"the query was refused: {line}; `shelfmark tables` lists tables and columns") from None
 
 
-def sql(text: str, home: str | Path = ".shelfmark", at: str | None = None, **spark_options: Any) -> pd.DataFrame:
-    """The result of `query` as a pandas frame, for notebooks: keep it small with `limit` or aggregates."""
-    lake, commit = open_reader(home, at)
-    spark = session.start(config.load(home=str(home), **spark_options), "shelfmark-sql")
+def sql(text: str, home: str | Path = ".shelfmark", at: str | None = None, **values: Any) -> pd.DataFrame:
+    """The result of `query` as a pandas frame, for notebooks: keep it small with `limit` or aggregates.
+
+    `values` are settings, e.g. `lake="lakefs"`.
+    """
+    settings = config.load(home=str(home), **values)
+    lake, commit = open_reader(settings, at)
+    spark = session.start(settings, "shelfmark-sql")
     return query(spark, lake, commit, text).toPandas()

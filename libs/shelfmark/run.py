@@ -39,6 +39,7 @@ JOURNALS = ("silver.rejected", "silver.check_results", "gold.runs")
 RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})[A-Za-z0-9_-]*")
 # Settings that say where a run happens, not what it makes: a change of them is no reason to run a job again.
 WHERE = {"env", "home", "data", "sources", "source_dirs", "spark", "notify", "mlflow_uri", "mlflow_artifacts", "lake"}
+WHERE |= {"lakefs", "lock_wait", "retention"}
 
 
 def new_run_id() -> str:

@@ -35,12 +35,16 @@ PACKAGES = {
         "org.xerial:sqlite-jdbc:3.53.4.0",
     ),
 }
-# Native engines that are not on Maven Central and that our annotators do not use.
+# Native engines that are not on Maven Central and that our annotators do not use; of the SDK, its bundle, and an older
+# Jackson than Spark's own, which would come first on the class path.
 EXCLUDED = (
     "com.johnsnowlabs.nlp:tensorflow-cpu_2.12",
     "com.johnsnowlabs.nlp:jsl-llamacpp-cpu_2.12",
     "com.johnsnowlabs.nlp:jsl-openvino-cpu_2.12",
     "com.amazonaws:aws-java-sdk-bundle",
+    "com.fasterxml.jackson.core:jackson-core",
+    "com.fasterxml.jackson.core:jackson-databind",
+    "com.fasterxml.jackson.core:jackson-annotations",
 )
 LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
 

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +129,20 @@ class LocalLake:
         path.parent.mkdir(parents=True, exist_ok=True)
         return str(path)
 
-    def publish(self, branch: str, message: str, metadata: dict[str, Any]) -> Commit:
+    def put(self, branch: str, folder: str, origin: Path) -> None:
+        target = Path(self.write_path(branch, folder))
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(origin, target)
+
+    def local_copy(self, ref: str, folder: str) -> str | None:
+        return self.read_path(ref, folder)
+
+    def lease(self, ref: str) -> Commit:
+        return self.resolve(ref)
+
+    def publish(
+        self, branch: str, message: str, metadata: dict[str, Any], checks: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Commit:
         state = json.loads(self._branch_file(branch).read_text())
         base = self._tables(state["base"])
         with self._lock():

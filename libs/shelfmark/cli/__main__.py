@@ -1,0 +1,3 @@
+from shelfmark.cli import main
+
+main()
