@@ -24,7 +24,7 @@ help:
 
 setup: $(READY)
 
-$(READY): requirements.lock requirements-uv.lock setup.py pyproject.toml libs/shelfmark/session.py
+$(READY): requirements.lock requirements-uv.lock setup.py pyproject.toml libs/shelfmark/session.py tools/lakefs/go.sum
 	@sh scripts/setup.sh
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""Build one wheel: the libraries, the jobs (as shelfmark.jobs), the settings and the expectation suites."""
+"""Build one wheel: the libraries, the jobs (as shelfmark.jobs), the settings, the expectation suites, the lakeFS build."""
 
 import shutil
 from pathlib import Path
@@ -7,11 +7,11 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-DATA = ("conf", "expectations")
+DATA = ("conf", "expectations", "tools/lakefs")
 
 
 class BuildWithData(build_py):
-    """Copy conf/ and expectations/ beside the code, so that an installed job needs no checkout."""
+    """Copy what is not code beside the code, so that an installed job needs no checkout."""
 
     def run(self):
         super().run()

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Set up .venv from the locks, and resolve the Spark jars once. Idempotent; says in one line what is missing.
+# Set up .venv from the locks, resolve the Spark jars, find or build a lakeFS server: each once. Idempotent; says in one
+# line what is missing.
 set -eu
 
 for candidate in python3.11 python3 python; do
@@ -28,3 +29,5 @@ echo "installing what requirements.lock names"
 .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
 echo "resolving the Spark jars (about 290 MB the first time)"
 .venv/bin/python -m shelfmark.session
+echo "finding a lakeFS server (built once with Go where there is none: about 3 minutes)"
+.venv/bin/python -m shelfmark.lake.server

@@ -178,7 +178,7 @@ def describe(section: BaseModel, prefix: str = "") -> list[tuple[str, str, str]]
 
 
 def resource(*parts: str) -> Path:
-    """A file of conf/ or expectations/: from the installed wheel, else from the checkout."""
+    """A file of conf/, expectations/ or tools/: from the installed wheel, else from the checkout."""
     package = Path(__file__).parent
     root = package if (package / "conf").is_dir() else package.parent.parent
     return root.joinpath(*parts)
