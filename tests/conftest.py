@@ -1,4 +1,4 @@
-"""One Spark session for all tests, and the real feeds where they are."""
+"""One Spark session and one lakeFS server for all tests, and the real feeds where they are."""
 
 import os
 from pathlib import Path
@@ -26,6 +26,29 @@ def real_data():
         message = f"no real feeds at {REAL}; set SHELFMARK_REAL_DATA"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     return REAL
+
+
+@pytest.fixture(scope="session")
+def lakefs_program():
+    """The lakeFS server program; skips where there is none to be had, fails in CI."""
+    from shelfmark.errors import ServiceError
+    from shelfmark.lake import server
+
+    try:
+        return server.binary()
+    except ServiceError as error:
+        pytest.fail(str(error)) if os.environ.get("CI") else pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def lakefs_server(lakefs_program, tmp_path_factory):
+    """One lakeFS server for all tests: endpoint, access_key, secret_key. Tests make repositories of their own."""
+    from shelfmark.lake import server
+
+    home = tmp_path_factory.mktemp("lakefs-home")
+    server.up(home, str(lakefs_program))
+    yield server.credentials(home)
+    server.down(home)
 
 
 @pytest.fixture(scope="session")

@@ -27,12 +27,12 @@ def wheel(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_libraries_jobs_settings_and_suites(wheel):
+def test_the_wheel_holds_libraries_jobs_settings_suites_and_the_lakefs_build(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     jobs = {f"shelfmark/jobs/{path.name}" for path in (ROOT / "jobs").glob("*.py")}
     conf = {
         f"shelfmark/{p.relative_to(ROOT)}"
-        for d in ("conf", "expectations")
+        for d in ("conf", "expectations", "tools")
         for p in (ROOT / d).rglob("*")
         if p.is_file()
     }

@@ -140,7 +140,12 @@ def _download(say: Callable[[str], None]) -> Path:
     say("looking for the official lakeFS server (about 100 MB)")
     try:
         done = subprocess.run(
-            [sys.executable, "-c", DOWNLOAD], capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False
+            [sys.executable, "-c", DOWNLOAD],
+            env={**os.environ, "PATH": ""},  # it would take any program there that is called lakefs
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ServiceError(f"it took longer than {DOWNLOAD_SECONDS} s") from None
@@ -436,7 +441,7 @@ def _answer(kept: dict[str, Any]) -> int | None:
     # A proxy for the outside world has no business on 127.0.0.1.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=5) as response:
+        with opener.open(request, timeout=2) as response:
             return response.status
     except urllib.error.HTTPError as error:
         return error.code
