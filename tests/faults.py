@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
+
 PIECE = 1 << 16
 
 
@@ -446,13 +448,26 @@ class Driver:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def wait(self, timeout: float = 300) -> int:
-        """Exit code; a driver that takes longer than `timeout` seconds is killed and is an error."""
+        """Exit code, once Java is gone too; a driver that takes longer than `timeout` seconds is killed, an error."""
         try:
-            return self.process.wait(timeout)
+            code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             self.process.wait()
             raise AssertionError(f"the driver did not end in {timeout} s:\n{self.output()}") from None
+        until = time.monotonic() + 30
+        while self.alive() and time.monotonic() < until:
+            time.sleep(0.02)
+        return code
+
+    def alive(self) -> list[int]:
+        """Processes of the driver's group that still run."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError):
+                if os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process.pid)
+        return found
 
     def output(self, lines: int = 60) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

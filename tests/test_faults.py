@@ -259,6 +259,7 @@ def test_a_server_that_is_killed_is_gone_through_the_proxy_too_and_comes_back(la
 
 PUBLISH = """
 import sys
+from pathlib import Path
 from shelfmark.lake.local import LocalLake
 lake = LocalLake(Path(sys.argv[1]))
 for run in sys.argv[2:]:
@@ -354,7 +355,6 @@ def test_a_driver_dies_within_a_write_with_some_files_there_and_no_commit_and_ja
     assert list(written.rglob("*.parquet"))
     assert not list(written.glob("_delta_log/*.json"))
     assert LocalLake(tmp_path / "home" / "lake").head() is None
-    with pytest.raises(ProcessLookupError):
-        os.killpg(driver.process.pid, 0)
+    assert driver.alive() == []
     faults.drive(JOB, tmp_path, tmp_path / "home")
     assert LocalLake(tmp_path / "home" / "lake").head().metadata["rows"] == {"silver.taxonomy": 300}
