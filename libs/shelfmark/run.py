@@ -85,6 +85,7 @@ class Run:
         self.notes: dict[str, Any] = {}
         self.stopped: dict[str, str] = {}
         self.written: list[str] = []
+        self.folders: list[str] = []
         self.log = logging.LoggerAdapter(logging.getLogger("shelfmark"), {"run_id": run_id, "job": job})
 
     # -- tables -------------------------------------------------------------------------------------------------
@@ -107,9 +108,11 @@ class Run:
         The default overwrites it; `append` adds rows; `replace` is a SQL condition: exactly the rows that meet it
         are replaced by `df`.
         """
+        from delta.tables import DeltaTable
+
         contract = table(name)
         path = self.write_path(name)
-        exists = (Path(path) / "_delta_log").exists() if "://" not in path else self.has(name)
+        exists = DeltaTable.isDeltaTable(self.spark, path)
         writer = conform(df, contract).write.format("delta").mode("append" if append else "overwrite")
         if contract.partitions:
             writer = writer.partitionBy(*contract.partitions)
@@ -166,10 +169,13 @@ class Run:
         return f"{contract.path}/{self.job}" if contract.writers else contract.path
 
     def model_path(self, model: str, version: str) -> str:
-        """Folder on the branch for the files of a model; published with the tables."""
-        path = self.lake.write_path(self.branch, f"models/{model}/{version}")
-        Path(path).mkdir(parents=True, exist_ok=True)
-        return path
+        """Folder to write the files of a model in, which driver and executors share; `put` then brings them to the lake."""
+        return self.scratch(f"models/{model}/{version}")
+
+    def put(self, folder: str, origin: str) -> None:
+        """The files of a local directory as a folder of the branch; published with the tables."""
+        self.lake.put(self.branch, folder, Path(origin))
+        self.folders.append(folder)
 
     def scratch(self, name: str) -> str:
         """Address for intermediate files: reachable by every worker, gone with the branch."""
@@ -245,6 +251,18 @@ class Run:
         full = [{**row, "run_id": self.run_id, "run_date": self.run_date} for row in rows]
         tuples = [tuple(row.get(column) for column in contract.columns) for row in full]
         self.write(name, self.spark.createDataFrame(tuples, contract.ddl).coalesce(1), replace=replace)
+
+    def checks(self, results: list[suites.CheckResult]) -> dict[str, dict[str, Any]]:
+        """Evidence for every folder written: what its suite said; a journal or a model passes without one."""
+        evidence = {folder: {"passed": True, "expectations": 0, "suite": None} for folder in self.folders}
+        for name in self.written:
+            mine = [result for result in results if result.table == name]
+            evidence[self.folder(name)] = {
+                "passed": not suites.refused(mine),
+                "expectations": len(mine),
+                "suite": mine[0].suite if mine else None,
+            }
+        return evidence
 
     def metadata(self, status: str) -> dict[str, Any]:
         """What the commit says of this run."""
@@ -336,7 +354,7 @@ def execute(
     last = next((c for c in mine if c.metadata.get("status") == "done"), None)
     if not force and not always and last and not changed(lake, last, fingerprint):
         run.journal("skipped", f"inputs as in {last.metadata['run_id']}", [])
-        commit = lake.publish(run.branch, f"{job}: skipped", run.metadata("skipped"))
+        commit = lake.publish(run.branch, f"{job}: skipped", run.metadata("skipped"), run.checks([]))
         run.log.info("skipped: inputs as in run %s", last.metadata["run_id"])
         return Outcome(job, "skipped", commit, time.monotonic() - began, last.metadata.get("notes", {}))
     try:
@@ -355,7 +373,7 @@ def execute(
     run.journal("done", _stopped_text(run) or None, results)
     metadata = {**run.metadata("done"), "inputs": run.inputs, "recipe": fingerprint}
     try:
-        commit = lake.publish(run.branch, f"{job}: {_rows_text(run)}", metadata)
+        commit = lake.publish(run.branch, f"{job}: {_rows_text(run)}", metadata, run.checks(results))
     except Conflict as conflict:
         _record_failure(run, conflict)
         raise
@@ -448,7 +466,7 @@ def _publish_evidence(run: Run, status: str, reason: str, results: list[suites.C
         rows = run.spark.read.format("delta").load(path).where(F.col("run_id") == run.run_id)
         journal.write("silver.rejected", rows, replace=journal._mine())
     journal.journal(status, reason, results)
-    run.lake.publish(journal.branch, f"{run.job}: {status}", run.metadata(status))
+    run.lake.publish(journal.branch, f"{run.job}: {status}", run.metadata(status), journal.checks([]))
     run.log.error("%s: %s", status, reason)
 
 

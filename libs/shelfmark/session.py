@@ -190,6 +190,10 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
     for key, value in options.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
+    if settings.lake == "lakefs":
+        from shelfmark.lake import open_lake
+
+        open_lake(settings).connect(spark)
     return spark
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from shelfmark.errors import ServiceError, UsageError
+from shelfmark.errors import DataRefused, ServiceError, UsageError
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from shelfmark.config import Settings
 
 
@@ -113,6 +115,9 @@ class Lake(Protocol):
     def drop(self, branch: str) -> None:
         """Forget a branch that is not needed any more."""
 
+    def connect(self, spark: SparkSession) -> None:
+        """Let a Spark session read and write this lake's addresses."""
+
     def tag(self, name: str, commit: str, move: bool = False) -> None:
         """Name a commit for ever; `UsageError` where the name is another commit's, unless it may `move`."""
 
@@ -132,6 +137,13 @@ class Lake(Protocol):
         """Remove what is past retention: branches of dead runs made before `branches_before`; releases and commits
         older than `before`. The newest commit and release, named tags, commits under a lease and the bases of living
         branches stay."""
+
+
+def require_passed(folders: Iterable[str], checks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises `DataRefused` where a written folder has no passed evidence among `checks`."""
+    lacking = sorted(folder for folder in folders if not checks.get(folder, {}).get("passed"))
+    if lacking:
+        raise DataRefused(f"{', '.join(lacking)}: no check says that it passed, so it is not published")
 
 
 def open_lake(settings: Settings, make: bool = True) -> Lake:

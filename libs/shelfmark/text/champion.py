@@ -33,7 +33,8 @@ class Champion:
 
 
 def crown(run: Run, model: str, trained: dict[str, Any]) -> DataFrame:
-    """gold.models with the newly trained model as the champion of its line; earlier ones stay listed."""
+    """Bring the trained model's files to the lake; gold.models with it as the champion of its line, earlier ones listed."""
+    run.put(f"models/{model}/{run.run_id}", run.model_path(model, run.run_id))
     row = {
         "model": model,
         "model_version": run.run_id,
@@ -72,7 +73,7 @@ def notes(trained: dict[str, Any]) -> dict[str, Any]:
 def current(run: Run, model: str) -> Champion:
     """The champion of a line; `DataRefused` when there is none yet."""
     row = run.read("gold.models").where((F.col("model") == model) & F.col("champion")).head()
-    folder = run.lake.read_path(run.branch, row.path) if row else None
+    folder = run.lake.local_copy(run.branch, row.path) if row else None
     if folder is None:
         raise DataRefused(f"no champion of {model!r} yet: run the job train_{model} first")
     return Champion(
