@@ -141,7 +141,8 @@ def takes(e: Expectation, df: DataFrame) -> bool:
 
 
 def _all(values: Sequence[Any], *kinds: type) -> bool:
-    return all(isinstance(v, kinds) and not isinstance(v, bool) for v in values)
+    """Whether all are of these kinds; NaN, which becomes null on its way through Great Expectations, is of none."""
+    return all(isinstance(v, kinds) and not isinstance(v, bool) and v == v for v in values)
 
 
 def _whole(value: Any) -> bool:
