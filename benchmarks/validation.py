@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from _table import line, parse, report
 
 from shelfmark import config, session
@@ -92,36 +93,44 @@ def two_phase(df: DataFrame) -> list[bool]:
     with suites._batch(df) as batch:
         found = suites._evaluate(batch, suite, list(range(len(suite.expectations))), "BOOLEAN_ONLY")
     failed = [position for position in found if not found[position]["success"]]
-    suites._details_of(df, suite, failed)
+    if failed:
+        suites._ask(df, suite, failed)
     return [found[position]["success"] for position in sorted(found)]
 
 
-def timed(spark: SparkSession, way: Callable[[DataFrame], list[bool]], df: DataFrame) -> tuple[list[bool], float, int]:
-    """Verdicts, seconds and Spark jobs."""
+def timed(spark: SparkSession, way: Callable[[DataFrame], list[bool]], df: DataFrame) -> tuple[list[bool], dict]:
+    """Verdicts, and {metric: value}. Processor seconds are those of Spark and Python: the work, whatever else runs."""
     jobs = spark.sparkContext._jsc.sc().dagScheduler().numTotalJobs
-    before, began = jobs(), time.perf_counter()
+    before, used, began = jobs(), _processor(), time.perf_counter()
     verdicts = way(df)
-    return verdicts, time.perf_counter() - began, jobs() - before
+    seconds = time.perf_counter() - began
+    return verdicts, {"seconds": seconds, "processor seconds": _processor() - used, "Spark jobs": jobs() - before}
+
+
+def _processor() -> float:
+    me = psutil.Process()
+    return sum(times.user + times.system for times in (p.cpu_times() for p in (me, *me.children(recursive=True))))
 
 
 def compare(spark: SparkSession, work: str, path: str, ways: dict[str, Callable], goal: int | None) -> list[dict]:
-    """Lines of a table: seconds and jobs of ours beside each peer's; all must give the same verdicts."""
+    """Lines of a table: what ours takes beside each peer; all must give the same verdicts."""
     spark.read.format("delta").load(path).write.format("noop").mode("overwrite").save()  # read once for all
     measured = {}
     for name, way in ways.items():
         measured[name] = timed(spark, way, spark.read.format("delta").load(path))
-        print(f"{work}: {name} {measured[name][1]:.1f} s, {measured[name][2]} jobs", file=sys.stderr, flush=True)
-    verdicts, seconds, jobs = measured.pop("ours")
+        said = ", ".join(f"{value:.1f} {metric}" for metric, value in measured[name][1].items())
+        print(f"{work}: {name} {said}", file=sys.stderr, flush=True)
+    verdicts, mine = measured.pop("ours")
     lines = []
-    for name, theirs in measured.items():
-        if theirs[0] != verdicts:
-            raise AssertionError(f"{work}: verdicts differ: ours {verdicts}, {name} {theirs[0]}")
-        bar = goal if name == DEFAULTS else None
-        words = f"at most 1/{bar} of peer" if bar else None
-        lines.append(
-            line(work, "seconds", seconds, theirs[1], name, words, seconds * bar <= theirs[1] if bar else None)
-        )
-        lines.append(line(work, "Spark jobs", jobs, theirs[2], name))
+    for name, (theirs, figures) in measured.items():
+        if theirs != verdicts:
+            raise AssertionError(f"{work}: verdicts differ: ours {verdicts}, {name} {theirs}")
+        for metric, value in figures.items():
+            bar = goal if name == DEFAULTS and metric == "seconds" else None
+            words = f"at most 1/{bar} of peer" if bar else None
+            lines.append(
+                line(work, metric, mine[metric], value, name, words, mine[metric] * bar <= value if bar else None)
+            )
     failing = verdicts.count(False)
     if (failing > 0) != work.endswith("fail"):
         raise AssertionError(f"{work}: {failing} of {len(verdicts)} expectations fail")

@@ -1,9 +1,10 @@
 """Verdicts of whole suites without Great Expectations: one pass over a table for nearly all of its expectations.
 
 1. One aggregate counts the broken rows of every expectation that judges rows, and takes every minimum, mean, sum.
+   SQL that only filters is counted there too.
 2. Uniqueness: all keys of a table are grouped by a 64-bit hash, in one job. Hashes that are all different prove keys
    that are all different; equal ones prove nothing, so there Great Expectations is asked.
-3. Numbers of distinct values: one job. SQL that must return no row: one job for all queries of the table.
+3. Numbers of distinct values: one job. Other SQL that must return no row: one job for all queries of the table.
 
 The jobs of all tables of a run go to Spark together: small ones are latency, not work.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,6 +38,9 @@ log = logging.getLogger("shelfmark")
 SQL = "unexpected_rows_expectation"
 # Spark jobs in flight: enough to hide the latency of small ones.
 JOBS_AT_ONCE = 4
+# Rows in question that are set apart for Great Expectations: few enough to keep, and to list the hashes of.
+FEW_ROWS = 100_000
+FEW_KEYS = 1000
 # Relative error allowed to a floating sum: what adding a billion numbers in another order may change, and more.
 ROUNDING = 1e-9
 # Whole numbers up to here are exact as doubles, so their sum does not depend on the order.
@@ -58,6 +63,14 @@ _UNIQUE, _UNIQUE_TOGETHER = "expect_column_values_to_be_unique", "expect_compoun
 _ROWS = "expect_table_row_count_to_be_between"
 _NULLS = ("expect_column_values_to_not_be_null", "expect_column_values_to_be_null")
 
+_TEXT = "unexpected_rows_query"
+# A word or sign of more than a plain condition: another clause or table, a placeholder, an alias, a comment.
+_MORE = re.compile(
+    r"\b(select|from|group|having|order|sort|cluster|distribute|limit|offset|window|over|union|intersect|except|minus"
+    r"|lateral|pivot|unpivot|rand|uuid|explode)\b|[{}]|--|/\*|;",
+    re.IGNORECASE,
+)
+
 _views = itertools.count()
 
 
@@ -74,11 +87,13 @@ class Verdict:
 class Judged:
     """A table's number of rows (None where the pass failed) and verdicts by the expectation's position.
 
-    A position without a verdict is Great Expectations' to judge.
+    A position without a verdict is Great Expectations' to judge; `repeated` has all hashes that keys share, by the
+    position of their uniqueness expectation, where they are few.
     """
 
     rows: int | None = None
     verdicts: dict[int, Verdict] = field(default_factory=dict)
+    repeated: dict[int, list[int]] = field(default_factory=dict)
 
 
 def judge(tables: Sequence[tuple[DataFrame, Suite]]) -> list[Judged]:
@@ -93,6 +108,28 @@ def judge(tables: Sequence[tuple[DataFrame, Suite]]) -> list[Judged]:
             for (df, _), plan in zip(tables, plans)
         ]
         return [_verdicts(plan, *(job.result() for job in jobs)) for plan, jobs in zip(plans, started)]
+
+
+def in_question(suite: Suite, judged: Judged) -> list[int]:
+    """Positions of what failed or may fail for a few rows only, and must hold for all: those rows tell the whole story."""
+    few = {p for p, v in judged.verdicts.items() if not v.success and v.broken is not None and v.broken <= FEW_ROWS}
+    few = {p for p in few if suite.expectations[p].row_form} | set(judged.repeated)
+    return sorted(p for p in few if _mostly(suite.expectations[p]) == 1)
+
+
+def rows_in_question(df: DataFrame, suite: Suite, judged: Judged, positions: Sequence[int]) -> DataFrame:
+    """The rows that break one of the expectations at `positions`, or share a key's hash; only the columns they need."""
+    from pyspark.sql import functions as F
+
+    suspect, columns = F.lit(False), {}
+    for position in positions:
+        e = suite.expectations[position]
+        columns |= dict.fromkeys(e.columns)
+        if e.row_form:
+            suspect = suspect | F.coalesce(rules.breaks(e), F.lit(False))
+        else:
+            suspect = suspect | (_has_key(e) & _hash(e).isin(judged.repeated[position]))
+    return df.where(suspect).select(*(F.col(f"`{name}`") for name in columns))
 
 
 def takes(e: Expectation, df: DataFrame) -> bool:
@@ -200,6 +237,9 @@ def _aggregates(position: int, e: Expectation, df: DataFrame) -> dict[str, Colum
         return wanted
     if e.type == _ONLY_THESE:
         return {f"broken {position}": F.count(F.when(~column.isin(e.kwargs["value_set"]), 1))}
+    if e.type == SQL:
+        condition = _filter(e, df)
+        return {f"broken {position}": F.count(F.when(F.expr(condition), 1))} if condition else {}
     if e.type in (_FILLED, _DISTINCT_SHARE):
         return {f"filled {name}": F.count(column)}
     if e.type in (_MIN, _MAX):
@@ -228,17 +268,26 @@ def _count_distinct(df: DataFrame, plan: dict[int, Expectation]) -> dict[str, in
     return dict(zip(wanted, df.agg(*wanted.values()).head())) if wanted else {}
 
 
-def _unique(df: DataFrame, plan: dict[int, Expectation]) -> set[int]:
-    """Positions of uniqueness expectations whose keys are all different."""
+def _unique(df: DataFrame, plan: dict[int, Expectation]) -> dict[int, list[int] | None]:
+    """{position: hashes that keys of a uniqueness expectation share}, empty where all differ, None where many repeat."""
     from pyspark.sql import functions as F
 
     keys = {p: e for p, e in plan.items() if e.type in (_UNIQUE, _UNIQUE_TOGETHER)}
     if not keys:
-        return set()
+        return {}
     hashes = [df.where(_has_key(e)).select(F.lit(p).alias("position"), _hash(e).alias("hash")) for p, e in keys.items()]
-    groups = reduce(lambda a, b: a.union(b), hashes).groupBy("position", "hash").count()
-    twice = groups.where("count > 1").select("position").distinct().collect()
-    return set(keys) - {row["position"] for row in twice}
+    if len(hashes) == 1:
+        groups = hashes[0].groupBy("hash").count().withColumn("position", F.lit(next(iter(keys))))
+    else:
+        groups = reduce(lambda a, b: a.union(b), hashes).groupBy("position", "hash").count()
+    twice = groups.where("count > 1").select("position", "hash")
+    listed = twice.orderBy("position", "hash").limit(FEW_KEYS + 1).collect()
+    found: dict[int, list[int] | None] = {p: [] for p in keys}
+    if len(listed) > FEW_KEYS:
+        return found | {row["position"]: None for row in twice.select("position").distinct().collect()}
+    for row in listed:
+        found[row["position"]].append(row["hash"])
+    return found
 
 
 def _has_key(e: Expectation) -> Column:
@@ -268,7 +317,7 @@ def _query(df: DataFrame, plan: dict[int, Expectation]) -> dict[int, bool]:
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
-    queries = {p: e.kwargs["unexpected_rows_query"] for p, e in plan.items() if e.type == SQL}
+    queries = {p: e.kwargs[_TEXT] for p, e in plan.items() if e.type == SQL and not _filter(e, df)}
     if not queries:
         return {}
     view, found = f"checked_{next(_views)}", {}
@@ -290,6 +339,15 @@ def _query(df: DataFrame, plan: dict[int, Expectation]) -> dict[int, bool]:
     return {position: position not in {row["position"] for row in some} for position in found}
 
 
+def _filter(e: Expectation, df: DataFrame) -> str | None:
+    """The condition of SQL that only filters the table's rows and names columns of it; None where it does more."""
+    match = re.fullmatch(r"\s*SELECT\s([\w\s,*]+)\sFROM\s+\{batch\}\s+WHERE\s(.*?)[;\s]*", e.kwargs[_TEXT], re.I | re.S)
+    if not match or _MORE.search(match.group(2)):
+        return None
+    named = {name.strip() for name in match.group(1).split(",")}
+    return f"({match.group(2)})" if named <= {"*", *df.columns} else None
+
+
 # -- verdicts -------------------------------------------------------------------------------------------------------
 
 
@@ -297,16 +355,17 @@ def _verdicts(
     plan: dict[int, Expectation],
     one: dict[str, Any] | None,
     distinct: dict[str, int] | None,
-    unique: set[int] | None,
+    unique: dict[int, list[int] | None] | None,
     sql: dict[int, bool] | None,
 ) -> Judged:
     judged = Judged(one["rows"] if one else None)
     for position, e in plan.items():
-        if e.type == SQL:
-            if sql and position in sql:
-                judged.verdicts[position] = Verdict(sql[position], 0 if sql[position] else None)
+        if e.type == SQL and sql and position in sql:
+            judged.verdicts[position] = Verdict(sql[position], 0 if sql[position] else None)
         elif e.type in (_UNIQUE, _UNIQUE_TOGETHER):
-            if unique and position in unique:
+            if unique and unique[position]:
+                judged.repeated[position] = unique[position]
+            elif unique and unique[position] is not None:
                 judged.verdicts[position] = Verdict(True, 0)
         elif one is not None:
             verdict = _verdict(position, e, one, distinct)
@@ -326,6 +385,9 @@ def _verdict(position: int, e: Expectation, one: dict[str, Any], distinct: dict[
         return Verdict(looked_at == 0 or (looked_at - broken) / looked_at >= _mostly(e), broken)
     if e.type == _ONLY_THESE:
         return Verdict(one[f"broken {position}"] == 0)
+    if e.type == SQL:
+        broken = one.get(f"broken {position}")
+        return None if broken is None else Verdict(broken == 0, broken)
     if e.type == _ROWS:
         return _within(rows, e.kwargs, int)
     if e.type == _FILLED:

@@ -2,7 +2,8 @@
 
 1. `fused` gives the verdicts, in a few Spark jobs for all expectations of all tables.
 2. Great Expectations judges what `fused` cannot, and what failed there: its verdict, counts and examples are what
-   people see. It must give the same verdict; where it does not, one of the two is wrong and the run stops.
+   people see. It must give the same verdict; where it does not, one of the two is wrong and the run stops. What must
+   hold for every row and fails for a few is judged on those few alone, set apart once, instead of in passes of its own.
 
 Where all holds, Great Expectations is not even imported. Its context is ephemeral, so that nothing is written, and
 lives as long as the process.
@@ -76,7 +77,7 @@ def validate_all(tables: Sequence[tuple[DataFrame, Suite]]) -> list[CheckResult]
 
 def _results(df: DataFrame, suite: Suite, first: Judged) -> list[CheckResult]:
     asked = [p for p in range(len(suite.expectations)) if p not in first.verdicts or not first.verdicts[p].success]
-    details = _details_of(df, suite, asked)
+    details = _details_of(df, suite, asked, first)
     rows = df.count() if first.rows is None else first.rows
     results = []
     for position, e in enumerate(suite.expectations):
@@ -110,10 +111,21 @@ def _results(df: DataFrame, suite: Suite, first: Judged) -> list[CheckResult]:
     return results
 
 
-def _details_of(df: DataFrame, suite: Suite, positions: list[int]) -> dict[int, dict[str, Any]]:
+def _details_of(df: DataFrame, suite: Suite, positions: list[int], first: Judged) -> dict[int, dict[str, Any]]:
     """Great Expectations' verdict, counts and examples of the expectations at `positions`."""
-    if not positions:
-        return {}
+    few = fused.in_question(suite, first)
+    details = {}
+    if few:
+        rows = fused.rows_in_question(df, suite, first, few).persist()
+        try:
+            details |= _ask(rows, suite, few)
+        finally:
+            rows.unpersist()
+    rest = [p for p in positions if p not in few]
+    return details | _ask(df, suite, rest) if rest else details
+
+
+def _ask(df: DataFrame, suite: Suite, positions: list[int]) -> dict[int, dict[str, Any]]:
     details = {}
     with _one_at_a_time, _batch(df) as batch:
         # BASIC gives counts and examples, but of SQL the rows only come with COMPLETE (200 at the most).
