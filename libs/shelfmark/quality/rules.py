@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # A value is shown to a person, who needs its beginning; the whole row is kept in silver.rejected.
 SHOWN = 200
+# A text with a letter in any script, and one without anything to see, as the suites write them.
+LETTER, BLANK = r"\p{L}", r"\A[\s\p{Z}\p{C}]*\z"
 
 
 def flag(df: DataFrame, table_name: str, suite: Suite | None = None) -> DataFrame:
@@ -81,17 +83,17 @@ def breaks(e: Expectation) -> Column:
         case "values_to_not_be_in_set":
             holds = ~column.isin(kwargs["value_set"])
         case "values_to_match_regex":
-            holds = column.rlike(kwargs["regex"])
+            holds = _matches(column, kwargs["regex"])
         case "values_to_not_match_regex":
-            holds = ~column.rlike(kwargs["regex"])
+            holds = ~_matches(column, kwargs["regex"])
         case "values_to_match_regex_list":
             if kwargs.get("match_on", "any") == "any":
                 # One expression, as there: a flag or group of one reaches the next.
-                holds = column.rlike("|".join(kwargs["regex_list"]))
+                holds = _matches(column, "|".join(kwargs["regex_list"]))
             else:
-                holds = reduce(lambda a, b: a & b, [column.rlike(regex) for regex in kwargs["regex_list"]])
+                holds = reduce(lambda a, b: a & b, [_matches(column, regex) for regex in kwargs["regex_list"]])
         case "values_to_not_match_regex_list":
-            holds = reduce(lambda a, b: a & b, [~column.rlike(regex) for regex in kwargs["regex_list"]])
+            holds = reduce(lambda a, b: a & b, [~_matches(column, regex) for regex in kwargs["regex_list"]])
         case "value_lengths_to_be_between":
             holds = _within(F.length(column), kwargs, int)
         case "value_lengths_to_equal":
@@ -99,6 +101,16 @@ def breaks(e: Expectation) -> Column:
         case _:
             raise ValueError(f"{e.type} cannot judge a single row")
     return column.isNotNull() & ~holds
+
+
+def _matches(column: Column, regex: str) -> Column:
+    """`column.rlike(regex)`; the two that every text column has are mostly decided by the first byte, at a tenth of
+    the cost (Spark compares text by its UTF-8 bytes)."""
+    if regex == LETTER:
+        return ((column >= "A") & (column < "[")) | ((column >= "a") & (column < "{")) | column.rlike(regex)
+    if regex == BLANK:
+        return ~((column >= "!") & (column < "\x7f")) & column.rlike(regex)
+    return column.rlike(regex)
 
 
 def _within(column: Column, kwargs: dict, number: type) -> Column:
