@@ -276,19 +276,21 @@ def test_few_rows_in_question_are_told_apart_and_many_repeated_keys_are_not_list
         c("values_to_not_be_null", column="i", mostly=0.9),
         c("values_to_be_null", column="s"),
         c("values_to_be_unique", column="i"),
+        c("unexpected_rows_expectation", unexpected_rows_query="SELECT i FROM {batch} WHERE s IS NULL AND i > 4"),
     ))  # fmt: skip
     (judged,) = fused.judge([(frame, suite)])
-    assert fused.in_question(suite, judged) == [0, 1, 3]
+    assert fused.in_question(suite, judged) == [0, 1, 3, 5]
     found = fused.rows_in_question(frame, suite, judged, [0, 1]).collect()
     assert sorted(map(str, map(tuple, found))) == ["('a', 1)", "('a', 2)", "('b', 3)", "('b', 4)", "(None, 5)"]
+    assert [tuple(row) for row in fused.rows_in_question(frame, suite, judged, [5]).collect()] == [(None, 5)]
     monkeypatch.setattr(fused, "FEW_KEYS", 1)
     monkeypatch.setattr(fused, "FEW_ROWS", 4)
     (judged,) = fused.judge([(frame, suite)])
-    assert fused.in_question(suite, judged) == [1]
+    assert fused.in_question(suite, judged) == [1, 5]
     assert (judged.verdicts[4], 0 in judged.verdicts) == (Verdict(True, 0), False)
     results = suites.validate_all([(frame, suite)])
     assert [(r.success, json.loads(r.observed).get("broken")) for r in results] == [
-        (False, 4), (False, 1), (False, 1), (False, 5), (True, 0),
+        (False, 4), (False, 1), (False, 1), (False, 5), (True, 0), (False, 1),
     ]  # fmt: skip
 
 

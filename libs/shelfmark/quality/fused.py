@@ -88,12 +88,13 @@ class Judged:
     """A table's number of rows (None where the pass failed) and verdicts by the expectation's position.
 
     A position without a verdict is Great Expectations' to judge; `repeated` has all hashes that keys share, by the
-    position of their uniqueness expectation, where they are few.
+    position of their uniqueness expectation, where they are few; `filters` the condition of SQL that only filters.
     """
 
     rows: int | None = None
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     repeated: dict[int, list[int]] = field(default_factory=dict)
+    filters: dict[int, str] = field(default_factory=dict)
 
 
 def judge(tables: Sequence[tuple[DataFrame, Suite]]) -> list[Judged]:
@@ -107,13 +108,16 @@ def judge(tables: Sequence[tuple[DataFrame, Suite]]) -> list[Judged]:
             [pool.submit(_attempt, job, df, plan) for job in (_aggregate, _count_distinct, _unique, _query)]
             for (df, _), plan in zip(tables, plans)
         ]
-        return [_verdicts(plan, *(job.result() for job in jobs)) for plan, jobs in zip(plans, started)]
+        judged = [_verdicts(plan, *(job.result() for job in jobs)) for plan, jobs in zip(plans, started)]
+    for (df, _), plan, table in zip(tables, plans, judged):
+        table.filters = {p: condition for p, e in plan.items() if e.type == SQL and (condition := _filter(e, df))}
+    return judged
 
 
 def in_question(suite: Suite, judged: Judged) -> list[int]:
     """Positions of what failed or may fail for a few rows only, and must hold for all: those rows tell the whole story."""
     few = {p for p, v in judged.verdicts.items() if not v.success and v.broken is not None and v.broken <= FEW_ROWS}
-    few = {p for p in few if suite.expectations[p].row_form} | set(judged.repeated)
+    few = {p for p in few if suite.expectations[p].row_form or p in judged.filters} | set(judged.repeated)
     return sorted(p for p in few if _mostly(suite.expectations[p]) == 1)
 
 
@@ -125,7 +129,10 @@ def rows_in_question(df: DataFrame, suite: Suite, judged: Judged, positions: Seq
     for position in positions:
         e = suite.expectations[position]
         columns |= dict.fromkeys(e.columns)
-        if e.row_form:
+        if e.type == SQL:
+            columns |= dict.fromkeys(df.columns)  # it may name any
+            suspect = suspect | F.coalesce(F.expr(judged.filters[position]), F.lit(False))
+        elif e.row_form:
             suspect = suspect | F.coalesce(rules.breaks(e), F.lit(False))
         else:
             suspect = suspect | (_has_key(e) & _hash(e).isin(judged.repeated[position]))
