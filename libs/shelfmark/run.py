@@ -220,11 +220,8 @@ class Run:
 
     def validate(self) -> list[suites.CheckResult]:
         """Results of the suites of all tables written, on the branch."""
-        results = []
-        for name in self.written:
-            if name not in JOURNALS and definitions.exists(name):
-                results += suites.validate(self.read(name), name)
-        return results
+        names = [name for name in self.written if name not in JOURNALS and definitions.exists(name)]
+        return suites.validate_all([(self.read(name), definitions.load(name)) for name in names])
 
     def journal(self, status: str, reason: str | None, results: list[suites.CheckResult]) -> None:
         """Write check results and the run record on the branch."""

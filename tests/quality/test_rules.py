@@ -116,6 +116,20 @@ def test_a_table_without_row_rules_flags_nothing_and_a_missing_column_is_named(s
         rules.flag(frame, "silver.products")
 
 
+@pytest.mark.parametrize("regex", [rules.LETTER, rules.BLANK])
+def test_a_match_decided_by_the_first_byte_is_the_match_of_the_whole_expression(spark, regex):
+    from pyspark.sql import functions as F
+
+    points = [
+        p for p in (*range(0x3000), *range(0xFE00, 0x10000), 0x1F600, 0x20000, 0xE0020) if not 0xD800 <= p < 0xE000
+    ]
+    texts = [(None,), ("",), *((chr(p) + rest,) for p in points for rest in ("", " ", "a", "\u00a0", "é"))]
+    frame = spark.createDataFrame(texts, "s string")
+    differ = frame.where(~rules._matches(F.col("s"), regex).eqNullSafe(F.col("s").rlike(regex)))
+    assert differ.limit(5).collect() == []
+    assert regex in {e.kwargs.get("regex") for e in definitions.load("silver.products").expectations}
+
+
 # -- the same verdict as Great Expectations, row by row -------------------------------------------------------------
 
 POOL = [None, "", "a", "EUR", "eur", "EUR\n", "É", "é", "ß", "日本", "0", "12", " ", "a.b", "\u0130"]

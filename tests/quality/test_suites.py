@@ -1,4 +1,4 @@
-"""Whole suites through Great Expectations: verdicts, details of what failed, and errors that name the expectation."""
+"""Whole suites in two phases: verdicts, details of what failed, and errors that name the expectation."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from shelfmark import config, tables
 from shelfmark.errors import UsageError
-from shelfmark.quality import definitions, suites
+from shelfmark.quality import definitions, fused, suites
 
 SPLITS = "product_id string, leak_group string, side string, moved_from string, bucket int, run_id string"
 
@@ -77,6 +77,48 @@ def test_mostly_allows_a_share_and_the_share_is_told_while_it_holds(spark, tmp_p
     assert (held.success, failed.success) == (True, False)
     assert json.loads(held.observed) == {"rows": 4, "broken": 1, "share": 0.25}
     assert json.loads(failed.observed) == {"rows": 4, "broken": 1, "examples": ["test"], "share": 0.25}
+
+
+def _not_asked():
+    raise AssertionError("Great Expectations was asked")
+
+
+def test_where_all_holds_great_expectations_is_not_asked(spark, monkeypatch):
+    monkeypatch.setattr(suites, "_context", _not_asked)
+    sides = ("train", "tune", "calibrate", "test")
+    frame = spark.createDataFrame([split(p, side=s) for p, s in zip("abcd", sides)], SPLITS)
+    assert all(r.success for r in suites.validate(frame, "silver.splits"))
+    with pytest.raises(AssertionError, match="was asked"):
+        suites.validate(frame.where("side = 'tune'"), "silver.splits")
+
+
+def test_several_tables_give_their_results_in_the_order_asked(spark, tmp_path):
+    low = {"type": "expect_column_max_to_be_between", "kwargs": {"column": "bucket", "max_value": 3}}
+    none = {"type": "expect_column_values_to_be_null", "kwargs": {"column": "moved_from"}}
+    asked = [
+        (spark.createDataFrame([split("a", bucket=bucket)] * rows, SPLITS), _suite(tmp_path, *expectations))
+        for bucket, rows, expectations in ((7, 1, [none, low]), (2, 2, []), (3, 3, [low, none]))
+    ]
+    results = suites.validate_all(asked)
+    assert [(r.expectation.split("_")[2], r.success) for r in results] == [
+        ("values", True), ("max", False), ("max", True), ("values", True),
+    ]  # fmt: skip
+    assert [json.loads(r.observed) for r in results] == [
+        {"rows": 1, "broken": 0, "share": 0.0},
+        {"rows": 1, "value": 7},
+        {"rows": 3, "value": 3},
+        {"rows": 3, "broken": 0, "share": 0.0},
+    ]
+    assert suites.validate_all([]) == []
+
+
+def test_a_verdict_that_great_expectations_does_not_share_is_an_error(spark, tmp_path, monkeypatch):
+    frame = spark.createDataFrame([split("a")], SPLITS)
+    suite = _suite(tmp_path, {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "side"}})
+    wrong = fused.Judged(1, {0: fused.Verdict(False, 1)})
+    monkeypatch.setattr(fused, "judge", lambda tables: [wrong])
+    with pytest.raises(RuntimeError, match=r"expectation 1 .*Great Expectations says it holds, the fused check"):
+        suites.validate(frame, "silver.splits", suite)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
-"""Suites evaluated by Great Expectations: the only module that imports it.
+"""Suites evaluated in two phases; the only module that imports Great Expectations.
 
-Great Expectations judges; its context is ephemeral, so that nothing is written, and lives as long as the process.
-Evaluating every detail costs it a Spark job an expectation; a verdict alone costs a few jobs a suite. So a suite is
-evaluated for verdicts first, and only what failed is asked again for examples.
+1. `fused` gives the verdicts, in a few Spark jobs for all expectations of all tables.
+2. Great Expectations judges what `fused` cannot, and what failed there: its verdict, counts and examples are what
+   people see. It must give the same verdict; where it does not, one of the two is wrong and the run stops. What must
+   hold for every row and fails for a few is judged on those few alone, set apart once, instead of in passes of its own.
+
+Where all holds, Great Expectations is not even imported. Its context is ephemeral, so that nothing is written, and
+lives as long as the process.
 """
 
 from __future__ import annotations
@@ -12,25 +16,25 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from shelfmark.errors import UsageError
-from shelfmark.quality import rules
+from shelfmark.quality import fused
 from shelfmark.quality.definitions import Expectation, Suite, exists, load
+from shelfmark.quality.fused import SQL, Judged
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["CheckResult", "Expectation", "Suite", "exists", "load", "refused", "validate"]
+__all__ = ["CheckResult", "Expectation", "Suite", "exists", "load", "refused", "validate", "validate_all"]
 
 # Examples kept of a failed expectation, and characters of each: enough for a person to recognise what is wrong.
 EXAMPLES = 10
 EXAMPLE_LENGTH = 200
-SQL = "unexpected_rows_expectation"
 
 _names = itertools.count()
 _one_at_a_time = threading.RLock()
@@ -55,33 +59,41 @@ class CheckResult:
 
 
 def validate(df: DataFrame, table_name: str, suite: Suite | None = None) -> list[CheckResult]:
-    """Evaluate the suite of a table on `df`, in the suite's order.
+    """Evaluate the suite of a table on `df`, in the suite's order; see `validate_all`."""
+    return validate_all([(df, suite or load(table_name))])
 
-    `df` is read several times, a few columns each: pass a frame read from Delta, or a persisted one.
-    Raises `UsageError` naming file and expectation where Great Expectations refuses or cannot evaluate one.
+
+def validate_all(tables: Sequence[tuple[DataFrame, Suite]]) -> list[CheckResult]:
+    """Evaluate the suites of several frames: results of the first in its suite's order, then those of the next.
+
+    A frame is read several times, a few columns each: pass one read from Delta, or a persisted one.
+    Raises `UsageError` naming file and expectation where Great Expectations refuses or cannot evaluate one, and
+    `RuntimeError` where it judges otherwise than `fused` did.
     """
-    suite = suite or load(table_name)
-    if not suite.expectations:
-        return []
-    positions = list(range(len(suite.expectations)))
-    with _one_at_a_time, _batch(df) as batch:
-        verdicts = _evaluate(batch, suite, positions, "BOOLEAN_ONLY")
-        rows, broken = _tally(df, suite, verdicts)
-        failed = [position for position in positions if not verdicts[position]["success"]]
-        details = {}
-        if failed:
-            # BASIC gives counts and examples, but of SQL the rows only come with COMPLETE (200 at the most).
-            for result_format in ("BASIC", "COMPLETE"):
-                mine = [p for p in failed if (suite.expectations[p].type == SQL) == (result_format == "COMPLETE")]
-                asked = {"result_format": result_format, "partial_unexpected_count": EXAMPLES}
-                details |= _evaluate(batch, suite, mine, asked) if mine else {}
+    tables = [(df, suite) for df, suite in tables if suite.expectations]
+    judged = fused.judge(tables)
+    return [result for (df, suite), first in zip(tables, judged) for result in _results(df, suite, first)]
+
+
+def _results(df: DataFrame, suite: Suite, first: Judged) -> list[CheckResult]:
+    asked = [p for p in range(len(suite.expectations)) if p not in first.verdicts or not first.verdicts[p].success]
+    details = _details_of(df, suite, asked, first)
+    rows = df.count() if first.rows is None else first.rows
     results = []
     for position, e in enumerate(suite.expectations):
-        observed = {"rows": rows}
-        if position in broken:
-            observed["broken"] = broken[position]
-        if position in details:
-            observed |= _details(details[position]["result"])
+        verdict, detail = first.verdicts.get(position), details.get(position)
+        if verdict and detail and verdict.success != detail["success"]:
+            raise RuntimeError(
+                f"{_where(suite, position)}: Great Expectations says it {'holds' if detail['success'] else 'fails'}, the "
+                f"fused check says otherwise ({verdict.broken} of {rows} rows, value {verdict.value}): one of them is wrong"
+            )
+        observed: dict[str, Any] = {"rows": rows}
+        if verdict and verdict.broken is not None:
+            observed["broken"] = verdict.broken
+        if verdict and verdict.value is not None:
+            observed["value"] = verdict.value
+        if detail:
+            observed |= _details(detail)
         if "broken" in observed:
             observed["share"] = round(observed["broken"] / rows, 6) if rows else 0.0
         results.append(
@@ -91,7 +103,7 @@ def validate(df: DataFrame, table_name: str, suite: Suite | None = None) -> list
                 expectation=e.type,
                 column=", ".join(e.columns) or None,
                 severity=e.severity,
-                success=bool(verdicts[position]["success"]),
+                success=bool(detail["success"] if detail else verdict.success),
                 observed=json.dumps(observed, ensure_ascii=False, default=str),
                 sentence=e.sentence,
             )
@@ -99,24 +111,39 @@ def validate(df: DataFrame, table_name: str, suite: Suite | None = None) -> list
     return results
 
 
+def _details_of(df: DataFrame, suite: Suite, positions: list[int], first: Judged) -> dict[int, dict[str, Any]]:
+    """Great Expectations' verdict, counts and examples of the expectations at `positions`."""
+    few = fused.in_question(suite, first)
+    details = {}
+    if few:
+        rows = fused.rows_in_question(df, suite, first, few).persist()
+        try:
+            details |= _ask(rows, suite, few)
+        finally:
+            rows.unpersist()
+    rest = [p for p in positions if p not in few]
+    return details | _ask(df, suite, rest) if rest else details
+
+
+def _ask(df: DataFrame, suite: Suite, positions: list[int]) -> dict[int, dict[str, Any]]:
+    details = {}
+    with _one_at_a_time, _batch(df) as batch:
+        # BASIC gives counts and examples, but of SQL the rows only come with COMPLETE (200 at the most).
+        for result_format in ("BASIC", "COMPLETE"):
+            mine = [p for p in positions if (suite.expectations[p].type == SQL) == (result_format == "COMPLETE")]
+            asked = {"result_format": result_format, "partial_unexpected_count": EXAMPLES}
+            details |= _evaluate(batch, suite, mine, asked) if mine else {}
+    return details
+
+
 def refused(results: list[CheckResult]) -> list[CheckResult]:
     """The results that stop a run: critical expectations that do not hold."""
     return [result for result in results if result.severity == "critical" and not result.success]
 
 
-def _tally(df: DataFrame, suite: Suite, verdicts: dict[int, dict[str, Any]]) -> tuple[int, dict[int, int]]:
-    """Rows of `df`, and broken rows by position, of the expectations that hold and judge rows.
-
-    One that holds for all rows has none; only of one that allows some (`mostly`) they must be counted.
-    """
-    held = [(p, e) for p, e in enumerate(suite.expectations) if e.row_form and verdicts[p]["success"]]
-    counted = [(p, e) for p, e in held if e.kwargs.get("mostly", 1) < 1]
-    rows, broken = rules.tally(df, [e for _, e in counted])
-    return rows, {p: 0 for p, _ in held} | {p: n for (p, _), n in zip(counted, broken)}
-
-
-def _details(result: dict[str, Any]) -> dict[str, Any]:
-    """What a BASIC result adds: broken rows and examples of a row expectation, the value of an aggregate."""
+def _details(found_there: dict[str, Any]) -> dict[str, Any]:
+    """What a result adds: broken rows of a row expectation, value of an aggregate, and examples where it failed."""
+    result = found_there["result"]
     found: dict[str, Any] = {}
     if result.get("unexpected_count") is not None:
         found["broken"] = result["unexpected_count"]
@@ -127,7 +154,7 @@ def _details(result: dict[str, Any]) -> dict[str, Any]:
         found["value"] = result["observed_value"]
     values = result.get("partial_unexpected_list") or rows or []
     examples = [_short(value) for value in values[:EXAMPLES]]
-    if any(example is not None for example in examples):
+    if not found_there["success"] and any(example is not None for example in examples):
         found["examples"] = list(dict.fromkeys(examples))
     return found
 
