@@ -17,6 +17,7 @@ import numba
 import numpy as np
 from lxml import etree
 
+from shelfmark.ingest.counting_sql import count_sql
 from shelfmark.ingest.formats import (
     CHUNK_BYTES,
     XML_TEXT_LIMIT,
@@ -502,4 +503,5 @@ _COUNTERS = {
     "json": _count_json,
     "xml": _count_xml,
     "parquet": _count_parquet,
+    "sql": count_sql,
 }

@@ -212,10 +212,10 @@ def _gathered(rows: Iterator[Row]) -> Iterator[Block]:
         problems.append(problem)
         chars += len(payload)
         if len(payloads) >= BATCH_ROWS or chars >= BATCH_CHARS:
-            yield Block(numbers, lines, payloads, problems)
+            yield Block(numbers, lines, payloads, problems if any(problems) else None)
             numbers, lines, payloads, problems, chars = [], [], [], [], 0
     if payloads:
-        yield Block(numbers, lines, payloads, problems)
+        yield Block(numbers, lines, payloads, problems if any(problems) else None)
 
 
 # Lines

@@ -94,23 +94,30 @@ def tables(path: str, fmt: Format, most: int) -> list[str]:
 
 # Statements
 
-_NAME = r'(?:`(?:[^`]|``)*+`|"(?:[^"]|"")*+"|[\w$]++)'
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)
+
+
+# Blanks and words are ASCII's (re.ASCII), and any other character may be of a name: as a scanner of bytes sees them.
+_WORD = r"[\w\x80-\U0010ffff]"
+_NAME = r'(?:`(?:[^`]|``)*+`|"(?:[^"]|"")*+"|[\w$\x80-\U0010ffff]++)'
 _TABLE = rf"({_NAME}(?:\s*+\.\s*+{_NAME})*+)"
 _COLUMNS = rf"(\((?:\s*+{_NAME}\s*+,?)*+\))?"
-_NAMES = re.compile(_NAME)
-_INSERT = re.compile(
+_NAMES = _compiled(_NAME)
+_INSERT = _compiled(
     r"(?i:INSERT|REPLACE)\b(?:\s++(?i:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|OR\s++\w++)\b)*+(?:\s++(?i:INTO)\b)?"
     rf"\s*+{_TABLE}\s*+{_COLUMNS}\s*+(?i:OVERRIDING\s++(?:SYSTEM|USER)\s++VALUE\s++)?(?i:(VALUES?)\s*+(?=\())?"
 )
-_COPY = re.compile(rf"(?i:COPY)\s++{_TABLE}\s*+{_COLUMNS}\s++(?i:FROM\s++STDIN)\b([^;\n]*+);[ \t\r]*+\n")
-_CREATE = re.compile(
+_COPY = _compiled(rf"(?i:COPY)\s++{_TABLE}\s*+{_COLUMNS}\s*+(?i:FROM\s++STDIN)\b([^;\n]*+);[ \t\r]*+\n")
+_CREATE = _compiled(
     r"(?i:CREATE)\s++(?:(?i:GLOBAL|LOCAL|TEMPORARY|TEMP|UNLOGGED|OR|REPLACE)\s++)*+(?i:TABLE)\s++"
     rf"(?:(?i:IF\s++NOT\s++EXISTS)\s++)?{_TABLE}\s*+\("
 )
-_DATABASE = re.compile(rf"(?:(?i:USE)\s++|\\c(?:onnect)?[ \t]++)({_NAME})\s*+[;\n]")
-_DELIMITER = re.compile(r"(?i:DELIMITER)[ \t]++[^\n]*+\n")
-_DELIMITER_BACK = re.compile(r"(?im)^[ \t]*+DELIMITER[ \t]++;[ \t\r]*+\n")
-_BLANK = re.compile(r"(?:\s++|--[^\n]*+\n|#[^\n]*+\n|/\*[\s\S]*?\*/|;)*+")
+_DATABASE = _compiled(rf"(?i:USE)\s++({_NAME})\s*+;|\\c(?:onnect)?[ \t]++({_NAME})[ \t\r]*+\n")
+_DELIMITER = _compiled(r"(?i:DELIMITER)[ \t]++[^\n]*+\n")
+_DELIMITER_BACK = _compiled(r"(?im)^[ \t]*+DELIMITER[ \t]++;[ \t\r]*+\n")
+_BLANK = _compiled(r"(?:\s++|--[^\n]*+\n|#[^\n]*+\n|/\*[\s\S]*?\*/|;)*+")
 
 # Texts. Each needs the character behind it, so that a quote at the end of a piece is not taken for the last one.
 _BACKSLASHED = r"'[^'\\]*+(?:(?:\\[\s\S]|'')[^'\\]*+)*+'"
@@ -122,15 +129,17 @@ _TEXT_OF = {
 _COMMENT = r"--[^\n]*+\n|/\*[\s\S]*?\*/|-(?=[^-])|/(?=[^*])"
 _SKIP = {
     # A single sign counts only when what follows tells that no comment and no $tag$ starts with it.
-    "mysql": re.compile(rf"(?:[^'\"`;#/-]++|{_TEXT_OF['mysql']}|`[^`]*+`|#[^\n]*+\n|{_COMMENT})*+"),
-    "postgres": re.compile(
-        rf"(?:[^'\";$/-]++|{_TEXT_OF['postgres']}|\$(?P<tag>\w*+)\$[\s\S]*?\$(?P=tag)\$|\$(?=\w*+[^\w$])|{_COMMENT})*+"
+    "mysql": _compiled(rf"(?:[^'\"`;#/-]++|{_TEXT_OF['mysql']}|`[^`]*+`|#[^\n]*+\n|{_COMMENT})*+"),
+    "postgres": _compiled(
+        rf"(?:[^'\";$/-]++|{_TEXT_OF['postgres']}|\$(?P<tag>{_WORD}*+)\$[\s\S]*?\$(?P=tag)\$|\$(?={_WORD}*+[^\w$\x80-\U0010ffff])|{_COMMENT})*+"
     ),
 }
-_TOKEN = {name: re.compile(rf"""[^'"(),;]++|[(),;]|{text}""") for name, text in _TEXT_OF.items()}
-_BOUNDARY = re.compile(r"\)\s*+(?:,\s*+(?=\()|;[ \t\r]*+\n)")
-_AFTER = re.compile(r"\s*+(?:,\s*+)?")
-_TAIL = re.compile(r"\s*+(?:,\s*+(?=\()|;|(?=(?i:ON|AS|RETURNING)\b))")
+_TOKEN = {name: _compiled(rf"""[^'"(),;]++|[(),;]|{text}""") for name, text in _TEXT_OF.items()}
+_BOUNDARY = _compiled(r"\)\s*+(?:,\s*+(?=\()|;[ \t\r]*+\n)")
+_AFTER = _compiled(r"\s*+(?:,\s*+)?")
+_TAIL = _compiled(r"\s*+(?:,\s*+(?=\()|;|(?=(?i:ON|AS|RETURNING)(?!" + _WORD + ")))")
+_BLANKS = " \t\n\r\f\v"
+_UNUSUAL = re.compile("[\0\ud800-\udfff]")
 _BAD = re.compile("[\ud800-\udfff]")
 
 
@@ -140,6 +149,7 @@ class _Text:
     def __init__(self, path: str, fmt: Format) -> None:
         self.path, self.text, self.at, self.last, self.dirty = path, "", 0, False, False
         self._pieces, self._line, self._counted = _decoded(path, fmt), 1, 0
+        self.begun = 1  # line of the statement
 
     def more(self) -> bool:
         """Read on, as much as is waiting, so that nothing is looked at often; False where the dump has ended."""
@@ -162,8 +172,8 @@ class _Text:
             parts.append(piece)
             size += len(piece)
         self.text, self.at, self._counted = "".join(parts), self.at - keep, self.at - keep
-        # Bytes that are not the encoding's came in as half surrogate pairs; most dumps have none.
-        self.dirty = _BAD.search(self.text) is not None
+        # Most dumps have neither zero bytes nor bytes that are not the encoding's, which came in as half surrogates.
+        self.dirty = _UNUSUAL.search(self.text) is not None
         return True
 
     def line(self, at: int | None = None) -> int:
@@ -204,13 +214,13 @@ def _of_table(text: _Text, dialect: str, fmt: Format) -> Iterator[tuple[str, str
         if len(met) > 1:
             both = " and ".join(".".join(filter(None, one)) for one in met)
             what = f"`table: {fmt.table}` is both {both}; write it with its schema"
-            raise file_problem(text.path, what, text.line())
+            raise file_problem(text.path, what, text.begun)
         if kind == "INSERT" and not values:
             what = "an INSERT of the table that is no list of VALUES, which is not read; dump the table itself"
-            raise file_problem(text.path, what, text.line())
+            raise file_problem(text.path, what, text.begun)
         if kind == "COPY" and values:
             what = f"COPY with options ({values}), which is not read; dump the table without them"
-            raise file_problem(text.path, what, text.line())
+            raise file_problem(text.path, what, text.begun)
         yield kind, listed
     if not met:
         some = ", ".join([*others][:SHOWN]) or "none"
@@ -255,6 +265,7 @@ def _statements(text: _Text, dialect: str) -> Iterator[tuple[str, tuple[str, ...
     """
     database = ""
     while _skip_blank(text):
+        text.begun = text.line()
         if found := _COPY.match(text.text, text.at):
             text.at = found.end()
             yield "COPY", _full_name(found[1], database, dialect), found[2], found[3].strip()
@@ -264,7 +275,7 @@ def _statements(text: _Text, dialect: str) -> Iterator[tuple[str, tuple[str, ...
         elif found := _CREATE.match(text.text, text.at):
             yield "CREATE", _full_name(found[1], database, dialect), None, None
         elif found := _DATABASE.match(text.text, text.at):
-            database = _unquoted(found[1])
+            database = _unquoted(found[1] or found[2])
             text.at = found.end()
         elif found := _DELIMITER.match(text.text, text.at):
             text.at = found.end()
@@ -338,7 +349,7 @@ _LITERAL = {
 def _tuple_of(width: int, dialect: str) -> re.Pattern[str]:
     """A tuple of `width` literals and the comma or `;` behind it: what nearly every tuple is, in one match."""
     literals = r"\s*+,\s*+".join([f"({_LITERAL[dialect]})"] * width)
-    return re.compile(rf"\(\s*+{literals}\s*+\)\s*+(?:(;)|,\s*+(?=\())")
+    return _compiled(rf"\(\s*+{literals}\s*+\)\s*+(?:(;)|,\s*+(?=\())")
 
 
 def _inserted(
@@ -352,26 +363,22 @@ def _inserted(
         found = fast(text.text, text.at)
         line = text.line()
         if found:
-            *literals, semicolon = found.groups()
-            size = found.end() - text.at
+            row, (*literals, semicolon) = found[0], found.groups()
             text.at, ended = found.end(), semicolon is not None
-            if size <= max_field and not (text.dirty and _BAD.search(found[0])) and "\0" not in found[0]:
+            if len(row) <= max_field and not (text.dirty and _UNUSUAL.search(row)):
                 try:
-                    yield (
-                        line,
-                        template
-                        % tuple(
-                            [
-                                quoted(v[1:-1]) if v[0] == "'" and "\\" not in v and "''" not in v else value(v)
-                                for v in literals
-                            ]
-                        ),
-                        None,
-                    )
+                    if "\\" in row or "''" in row:
+                        texts = [
+                            quoted(v[1:-1]) if v[0] == "'" and "\\" not in v and "''" not in v else value(v)
+                            for v in literals
+                        ]
+                    else:
+                        texts = [quoted(v[1:-1]) if v[0] == "'" else value(v) for v in literals]
+                    yield line, template % tuple(texts), None
                     continue
                 except _NoText:
                     pass
-            raw, why = found[0].rstrip(" \t\r\n,;"), None
+            raw, why = row.rstrip(" \t\r\n,;"), None
         else:
             raw, literals, why, ended = _any_tuple(text, dialect)
         if why is None and names is not None and len(literals) != len(names):
@@ -426,7 +433,7 @@ def _lexed(text: str, start: int, dialect: str) -> tuple[list[str], int, str | N
             begin = at
         elif sign == ";":
             return values, at, "a ; stands inside it"
-        elif sign in "'\"" and not (text[at] in ",):" or text[at].isspace()):
+        elif sign in "'\"" and not (text[at] in ",):" or text[at] in _BLANKS):
             return values, at, f"a text is followed by {text[at : at + 10]!r}: a quote inside it?"
     return values, -1, None
 
@@ -438,9 +445,9 @@ class _NoText(Exception):
     """Why a value has no text."""
 
 
-_MYSQL_ESCAPE = re.compile(r"\\([\s\S])|''|\"\"")
+_MYSQL_ESCAPE = _compiled(r"\\([\s\S])|''|\"\"")
 _MYSQL_MEANS = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a", "%": "\\%", "_": "\\_"}
-_POSTGRES_ESCAPE = re.compile(
+_POSTGRES_ESCAPE = _compiled(
     r"\\(?:(?P<octal>[0-7]{1,3})|x(?P<hex>[0-9A-Fa-f]{1,2})|u(?P<u>[0-9A-Fa-f]{4})|U(?P<U>[0-9A-Fa-f]{8})"
     r"|(?P<sign>[\s\S]))|''"
 )
@@ -456,7 +463,7 @@ def _mysql_text(inside: str, quote: str = "'") -> str:
     return _MYSQL_ESCAPE.sub(meant, inside)
 
 
-_COPY_ESCAPE = re.compile(r"\\(?:(?P<octal>[0-7]{1,3})|x(?P<hex>[0-9A-Fa-f]{1,2})|(?P<sign>[\s\S]))")
+_COPY_ESCAPE = _compiled(r"\\(?:(?P<octal>[0-7]{1,3})|x(?P<hex>[0-9A-Fa-f]{1,2})|(?P<sign>[\s\S]))")
 
 
 def _postgres_text(inside: str, escapes: re.Pattern[str] = _POSTGRES_ESCAPE) -> str:
@@ -547,10 +554,10 @@ def _quoted_value(dialect: str) -> Callable[[str], str]:
 
 _VALUE = {dialect: _quoted_value(dialect) for dialect in _LITERAL}
 _ONE_LITERAL = {
-    "mysql": re.compile(rf'{_LITERAL["mysql"]}|"[^"\\]*+(?:(?:\\[\s\S]|"")[^"\\]*+)*+"'),
-    "postgres": re.compile(_LITERAL["postgres"]),
+    "mysql": _compiled(rf'{_LITERAL["mysql"]}|"[^"\\]*+(?:(?:\\[\s\S]|"")[^"\\]*+)*+"'),
+    "postgres": _compiled(_LITERAL["postgres"]),
 }
-_CAST = re.compile(r"\s*+(?:::\s*+[\w .()\[\]\"]++)++$")
+_CAST = _compiled(r"\s*+(?:::\s*+[\w .()\[\]\"]++)++$")
 
 
 def _careful(
@@ -593,7 +600,7 @@ def _copy_lines(text: _Text) -> Iterator[tuple[int, list[str]]]:
             raise file_problem(text.path, "the dump ends before the `\\.` of a COPY: it is cut off", text.line())
 
 
-_COPY_END = re.compile(r"(\A|\n)\\\.\r?\n")
+_COPY_END = _compiled(r"(\A|\n)\\\.\r?\n")
 
 
 def _copied(
@@ -607,7 +614,7 @@ def _copied(
             values = row.split("\t")
             if len(values) != width:
                 yield line, row, f"broken_record: {len(values)} values, the COPY has {width} columns"
-            elif len(row) > max_field or (text.dirty and _BAD.search(row)) or "\0" in row:
+            elif len(row) > max_field or (text.dirty and _UNUSUAL.search(row)):
                 yield line, *_careful_line(row, values, names, max_field)
             elif "\\" not in row:
                 yield line, template % tuple(map(quoted, values)), None
