@@ -88,27 +88,30 @@ def chosen(raw: BinaryIO, pattern: str | None) -> list[str]:
     A pattern is compared with the whole name and with its last part. Folders, hidden members and what macOS adds
     (`__MACOSX/`) are passed over.
     """
-    with _opened(raw) as (archive, _):
-        names = [info.orig_filename for info in archive.infolist() if not info.is_dir()]
-    names = sorted(n for n in names if not n.startswith("__MACOSX/") and not _last(n).startswith("."))
-    some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    if not names:
+    held = sorted(n for n in names(raw) if not n.startswith("__MACOSX/") and not _last(n).startswith("."))
+    some = ", ".join(held[:5]) + (f" and {len(held) - 5} more" if len(held) > 5 else "")
+    if not held:
         raise Refused("the zip archive is empty")
     if pattern is None:
-        if len(names) > 1:
+        if len(held) > 1:
             raise Refused(f'the zip archive holds {some}; say which to read, for example `member: "*.csv"`')
-        return names
-    taken = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(_last(name), pattern)]
+        return held
+    taken = [name for name in held if fnmatchcase(name, pattern) or fnmatchcase(_last(name), pattern)]
     if not taken:
         raise Refused(f"no member of the zip archive is like `member: {pattern}`; it holds {some}")
     return taken
 
 
+def names(raw: BinaryIO) -> list[str]:
+    """Names of all members that are files. Raises `Refused`."""
+    with _opened(raw) as (archive, _):
+        return [info.orig_filename for info in archive.infolist() if not info.is_dir()]
+
+
 def is_workbook(raw: BinaryIO) -> bool:
     """Whether the zip archive is itself a spreadsheet (xlsx, xlsb, ods). Raises `Refused`."""
-    with _opened(raw) as (archive, _):
-        names = {info.filename for info in archive.infolist()}
-    return bool(names & {"xl/workbook.xml", "xl/workbook.bin"}) or {"mimetype", "content.xml"} <= names
+    held = {*names(raw)}
+    return bool(held & {"xl/workbook.xml", "xl/workbook.bin"}) or {"mimetype", "content.xml"} <= held
 
 
 def size_claimed(raw: BinaryIO, member: str) -> int:

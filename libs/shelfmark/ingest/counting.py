@@ -17,6 +17,7 @@ import numba
 import numpy as np
 from lxml import etree
 
+from shelfmark.ingest import excel
 from shelfmark.ingest.counting_sql import count_sql
 from shelfmark.ingest.formats import (
     CHUNK_BYTES,
@@ -503,5 +504,6 @@ _COUNTERS = {
     "json": _count_json,
     "xml": _count_xml,
     "parquet": _count_parquet,
+    "excel": excel.count,
     "sql": count_sql,
 }

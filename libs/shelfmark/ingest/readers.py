@@ -39,7 +39,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lxml import etree
 
-from shelfmark.ingest import sqldump
+from shelfmark.ingest import excel, sqldump
 from shelfmark.ingest.formats import (
     CHUNK_BYTES,
     HEAD_BYTES,
@@ -150,6 +150,8 @@ def header(path: str, fmt: Format) -> list[str]:
     """
     if fmt.kind == "csv":
         return _csv_names(path, fmt)
+    if fmt.kind == "excel":
+        return excel.columns(path, fmt)
     if fmt.kind == "sql":
         return sqldump.columns(path, fmt)
     if fmt.kind == "parquet":
@@ -798,5 +800,6 @@ _READERS: dict[str, Callable[[Split, Format], Iterator[Block]]] = {
     "json": _json_blocks,
     "xml": _xml_blocks,
     "parquet": _parquet_blocks,
+    "excel": lambda split, fmt: _gathered(excel.rows(split.path, fmt)),
     "sql": lambda split, fmt: _gathered(sqldump.rows(split.path, fmt)),
 }
