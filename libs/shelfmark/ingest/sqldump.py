@@ -79,15 +79,15 @@ def columns(path: str, fmt: Format) -> list[str]:
     return []
 
 
-def tables(path: str, fmt: Format, most: int) -> list[str]:
-    """Names of the first `most` tables with data in a dump. Raises `FileProblem`."""
+def tables(path: str, fmt: Format, enough: Callable[[str], object]) -> list[str]:
+    """Names of the tables with data in a dump, up to the first that is `enough`. Raises `FileProblem`."""
     dialect, text = sql_dialect(path, fmt), _Text(path, fmt)
     found: dict[str, None] = {}
     for kind, name in (one[:2] for one in _statements(text, dialect)):
         _pass_over(text, kind, dialect)
         if kind != "CREATE":
             found[name[-1]] = None
-            if len(found) == most:
+            if enough(name[-1]):
                 break
     return list(found)
 
