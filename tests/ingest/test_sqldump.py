@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -102,7 +103,7 @@ UNLOCK TABLES;
         (20, {"price": "ab", "id": "4"}),
         (21, {"price": "abc", "id": "5"}),
     ]
-    assert values(dump(gzip.compress(open(path, "rb").read())), fmt) == [tuple(r.fields.values()) for r in found]
+    assert values(dump(gzip.compress(Path(path).read_bytes())), fmt) == [tuple(r.fields.values()) for r in found]
 
 
 def test_a_dump_as_pg_dump_writes_it(dump):
@@ -174,7 +175,7 @@ def test_names_of_columns_come_from_the_statement_the_table_or_the_mapping(dump)
     path = dump(CREATE + insert)
     assert records(path)[0].fields == {"id": "1", "name": "a", "price": "2"}
     path = dump(insert)
-    with pytest.raises(FileProblem, match="line 1: the statement names no columns.*list them in `columns`"):
+    with pytest.raises(FileProblem, match=r"line 1: the statement names no columns.*list them in `columns`"):
         header(path, MYSQL)
     assert [r.problem.split(":")[0] for r in records(path)] == ["broken_record"]
     fmt = MYSQL.model_copy(update={"columns": ["x", "y", "z"]})
@@ -344,9 +345,11 @@ def test_what_a_dump_holds_is_read_back_whatever_the_pieces(dump, rows, chunk, h
 
 
 PARTS = [
-    "INSERT INTO products (a,b) VALUES ", "INSERT INTO products VALUES ", "INSERT INTO other VALUES ", "(1,'a')", "(2,\"b\")", "(",
-    ")", ",", ";", ";\n", "),(", "'", "''", "\\'", "\\", '"', "`", "E'", "--", "-", "#", "/*", "*/", "/", "$", "$$", "$t$", "1", " ", "\n",
-    "NULL", "ON CONFLICT", "AS", "COPY products (a,b) FROM stdin;\n", "1\t2\n", "\\.\n", "\\N", "é", "\xa0", "x", "USE d;", "\\c d\n",
+    "INSERT INTO products (a,b) VALUES ", "INSERT INTO products VALUES ", "INSERT INTO other VALUES ", "(1,'a')",
+    "(2,\"b\")", "(", ")", ",", ";", ";\n", "),(", "'", "''", "\\'", "\\", '"', "`", "E'",
+    "--", "-", "#", "/*", "*/", "/", "$", "$$", "$t$", "1",
+    " ", "\n", "NULL", "ON CONFLICT", "AS", "COPY products (a,b) FROM stdin;\n", "1\t2\n", "\\.\n",
+    "\\N", "é", "\xa0", "x", "USE d;", "\\c d\n",
     "DELIMITER ;;\n", "DELIMITER ;\n",
 ]  # fmt: skip
 
