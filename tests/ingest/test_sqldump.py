@@ -3,10 +3,13 @@
 import base64
 import gzip
 import json
+import os
 import random
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -317,7 +320,8 @@ def copy_text(value):
     return value
 
 
-TEXT = st.text(st.sampled_from(list("ab'\"\\`,;()-#$/*N0 \n\r\t\b\x1a\f\v\x85\xa0\u2028é鍋🧺")), max_size=12)
+SIGNS = [*"ab'\"\\`,;()-#$/*N0 \n\r\t\b\x1a\f\v\x85\xa0\u2028é鍋🧺", "''", "\\'", "\\u0041", "\\x41", "\\101", "\\.\n"]
+TEXT = st.lists(st.sampled_from(SIGNS), max_size=12).map("".join)
 VALUE = st.none() | TEXT
 ROWS = st.lists(st.tuples(VALUE, VALUE), min_size=1, max_size=8)
 CHUNKS = st.sampled_from([1, 2, 3, 7, 64, 1 << 20])
@@ -416,3 +420,66 @@ def test_payloads_are_json(dump):
     path = dump("INSERT INTO products (a,b) VALUES ('\\\\u0000 \\t\"',1);\n")
     (batch,) = readers.read_batches(Split(path), MYSQL)
     assert json.loads(batch["payload"][0].as_py()) == {"a": '\\u0000 \t"', "b": "1"}
+
+
+POSTGRES_BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """`run(command, text)`: a program of PostgreSQL's against a server of this test, at a socket in its folder."""
+    if POSTGRES_BIN is None:
+        pytest.skip("no PostgreSQL server in /usr/lib/postgresql; Debian's package is postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # the path of a socket is short
+    # PostgreSQL refuses to run as root.
+    who = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    if who:
+        shutil.chown(folder, "nobody", "nogroup")
+
+    def run(program, *arguments, text=None):
+        command = [str(POSTGRES_BIN / program), *arguments]
+        env = {
+            "PGHOST": str(folder),
+            "PGUSER": "test",
+            "PGDATABASE": "postgres",
+            "PATH": os.environ["PATH"],
+            "LC_ALL": "C.UTF-8",
+        }
+        # Bytes: as text Python would turn a carriage return into a newline.
+        done = subprocess.run(command, input=(text or "").encode(), capture_output=True, cwd=folder, env=env, **who)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+    data = str(folder / "data")
+    run("initdb", "-D", data, "-U", "test", "-A", "trust", "-E", "UTF8", "--no-sync")
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+    try:
+        yield run
+    finally:
+        run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_what_pg_dump_writes_is_read_back(dump, server):
+    draw = random.Random(11)
+    signs = list("ab'\"\\`,;()-#$/*N0 \n\r\t\b\f\v\x85\xa0é鍋🧺")
+    rows = [
+        (str(n), *(None if draw.random() < 0.2 else "".join(draw.choices(signs, k=draw.randrange(12))) for _ in "ab"))
+        for n in range(500)
+    ]
+    lines = "".join("\t".join("\\N" if v is None else copy_text(v) for v in row) + "\n" for row in rows)
+    made = 'create table {} (id int primary key, "na""me" text default $$x;\'y$$, b text, ok boolean default true);\n'
+    fill = 'copy {} (id, "na""me", b) from stdin;\n' + lines + "\\.\n"
+    script = "create schema old;\n" + "".join(made.format(t) + fill.format(t) for t in ("products", "old.products"))
+    body = "create function f() returns text language sql as $_$ select 'insert into products values (1);' $_$;\n"
+    server("psql", "-q", "-v", "ON_ERROR_STOP=1", text=script + body)
+    fmt = Format(kind="sql", table="public.products")
+    expected = [(*row, "t") for row in rows]
+    for options in ([], ["--inserts"], ["--column-inserts"], ["--inserts", "--rows-per-insert=70"]):
+        path = dump(server("pg_dump", *options))
+        assert header(path, fmt) == ["id", 'na"me', "b", "ok"]
+        found = values(path, fmt)
+        assert [(*row[:3], row[3][0]) for row in found] == expected
+        assert "is both " in refused(path, Format(kind="sql", table="products"))

@@ -329,7 +329,7 @@ def test_a_dump_a_workbook_and_an_archive_are_feeds_like_any_other(shop):
         ("book", "broken_record", 5),
         ("archive", "broken_record", 4),
     }
-    files = sorted((row.source, row.file.rpartition("/")[2], row["read"]) for row in shop.rows("bronze.files"))
+    files = sorted((row.source, row.file.rpartition("/")[2], row.records_counted) for row in shop.rows("bronze.files"))
     assert files == [
         ("archive", "1.txt", 3),
         ("archive", "2.txt", 1),
@@ -350,5 +350,5 @@ def test_a_hostile_archive_stops_its_source_alone(shop):
     shop.feed(name="evil", mapping=MAPPING.replace("[{name}.csv]", "feed.zip"))
     shop.feed(name="good")
     outcome = shop.ingest()
-    assert "leads out of it" in outcome.notes["stopped"]["evil"]
+    assert "leads out of it" in outcome.stopped["evil"]
     assert {row.source for row in shop.rows("silver.products")} == {"good"}

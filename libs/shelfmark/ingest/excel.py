@@ -5,7 +5,8 @@ at least one cell holds more than blanks. A row's number is the one the sheet sh
 the 15 digits Excel shows; dates and times are ISO 8601; truth is `true` and `false`; an empty cell and one with an error
 (`#N/A`) have no value. A record with a value to the right of the header is rejected (`broken_record`).
 
-A sheet is in memory whole, as the library reads it: `CELLS` cells at the most, which is looked up before.
+A sheet is in memory whole, as the library reads it: `CELLS` cells at the most, which is looked up before in xlsx and
+ods; an xls cannot hold more, and an xlsb is taken as it is.
 """
 
 from __future__ import annotations

@@ -480,7 +480,7 @@ def _postgres_text(inside: str, escapes: re.Pattern[str] = _POSTGRES_ESCAPE) -> 
             return chr(min(int(found["u"] or found["U"], 16), 0x10FFFF))
         return chr(byte if byte < 128 else 0xDC00 + byte)
 
-    text = _POSTGRES_ESCAPE.sub(meant, inside)
+    text = escapes.sub(meant, inside)
     return text if not _BAD.search(text) else text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
