@@ -8,6 +8,7 @@ import yaml
 
 from shelfmark.errors import UsageError
 from shelfmark.ingest import mapping, profile
+from shelfmark.ingest.formats import FileProblem
 from shelfmark.ingest.normalise import compile_source
 
 
@@ -117,3 +118,48 @@ def test_the_vendors_names_and_what_they_are_taken_for_are_listed(tmp_path):
         ["#", "name", "100.0%", "2", "Mug", "|", "Cup"],
         ["#", "colour", "50.0%", "1", "red"],
     ]
+
+
+def test_dumps_workbooks_archives_and_long_delimiters(tmp_path, drafted):
+    import zipfile
+
+    import xlsxwriter
+
+    header = ["id", "name", "price", "category"]
+    rows = [[str(n), f"Blue mug number {n}", f"${n}.99", "Kitchen > Mugs"] for n in range(1, 30)]
+    tuples = ",".join("(" + ",".join(f"'{value}'" for value in row) + ")" for row in rows)
+
+    dump = tmp_path / "dump.sql"
+    columns = ", ".join(f"`{name}` varchar(99)" for name in header)
+    log, ours = "INSERT INTO `log` VALUES ('x');\n", f"INSERT INTO `shop_items` VALUES {tuples};\n"
+    dump.write_text(f"-- MySQL dump 10.13\nCREATE TABLE `shop_items` ({columns});\n{log}{ours}")
+    source, _ = drafted(dump)
+    assert (source.format.kind, source.format.table, source.format.dialect) == ("sql", "shop_items", None)
+    assert (source.key.parts[0].field, source.fields["title"].field) == ("id", "name")
+
+    dump.write_text(f"INSERT INTO products ({', '.join(header)}) VALUES {tuples};\n")
+    source, _ = drafted(dump)  # nothing tells who wrote it
+    assert (source.format.table, source.format.dialect) == ("products", "postgres")
+
+    workbook = tmp_path / "list.xlsx"
+    with xlsxwriter.Workbook(str(workbook)) as book:
+        for name in ("Products", "Notes"):
+            sheet = book.add_worksheet(name)
+            for number, row in enumerate([header, *rows]):
+                sheet.write_row(number, 0, row)
+    source, _ = drafted(workbook)
+    assert (source.format.kind, source.format.sheet, source.price.field) == ("excel", "Products", "price")
+
+    lines = "\r\n".join("|+|".join(row) for row in [header, *rows]).encode("utf-16")
+    archive = tmp_path / "feed.zip"
+    for names, member in ((["a.txt"], None), (["a.txt", "b.txt"], "*.txt")):
+        with zipfile.ZipFile(archive, "w") as packed:
+            for name in names:
+                packed.writestr(name, lines)
+        source, text = drafted(archive)
+        assert (source.format.kind, source.format.delimiter, source.format.member) == ("csv", "|+|", member)
+        assert "files: feed.zip" in text
+
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(FileProblem, match="cut off"):
+        profile.draft(archive)

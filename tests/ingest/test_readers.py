@@ -183,12 +183,43 @@ def test_xml_values_as_text(feed):
     }
 
 
-def test_xml_entities_are_not_expanded(feed, tmp_path):
+LAUGHS = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(9))
+QUADRATIC = f'<!ENTITY q "{"x" * 50_000}">'
+
+
+@pytest.mark.parametrize(
+    ("document_type", "item"),
+    [
+        (f'<!ENTITY l0 "ha">{LAUGHS}', "<t>&l9;</t>"),
+        (f'<!ENTITY l0 "ha">{LAUGHS}', '<t a="&l9;"/>'),
+        (QUADRATIC, f"<t>{'&q;' * 20_000}</t>"),
+        ('<!ENTITY f SYSTEM "file://{secret}">', "<t>&f;</t>"),
+        ('<!ENTITY f SYSTEM "http://127.0.0.1:9/x">', "<t>&f;</t>"),
+        ('<!ENTITY f PUBLIC "x" "file://{secret}">', "<t>x</t>"),
+        ('<!ENTITY % p SYSTEM "file://{secret}"> %p;', "<t>x</t>"),
+        ("<!ENTITY % p \"<!ENTITY f SYSTEM 'file://{secret}'>\"> %p;", "<t>&f;</t>"),
+        ('<!ENTITY harmless "aaa">', "<t>x</t>"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_xml_with_entities_is_refused_before_anything_expands(feed, tmp_path, document_type, item, encoding):
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    head = f'<!DOCTYPE r [<!ENTITY a "aaa"><!ENTITY f SYSTEM "file://{secret}">]>'
-    (found,) = fields(feed(f"{head}<r><item><t>x &a; &f;</t></item></r>"), Format(kind="xml"))
-    assert found == {"t": "x &a; &f;"}
+    head = f"<!DOCTYPE r [{document_type.replace('{secret}', str(secret))}]>"
+    path = feed(f"{head}<r><item>{item}</item></r>", encoding=encoding)
+    said = refused(path, Format(kind="xml"))
+    assert "XML with entities of its own is refused" in said
+    assert "\n" not in said
+
+
+def test_xml_fetches_no_document_type_and_expands_no_attributes_of_it(feed, tmp_path):
+    (tmp_path / "x.dtd").write_text('<!ENTITY f "secret">')
+    outside = f'<!DOCTYPE r SYSTEM "file://{tmp_path}/x.dtd">'
+    assert fields(feed(f"{outside}<r><item><t>x</t></item></r>"), Format(kind="xml")) == [{"t": "x"}]
+    assert fields(feed(f"{outside}<r><item><t>&f;</t></item></r>"), Format(kind="xml")) == [{"t": "&f;"}]
+    inside = f'<!DOCTYPE r [<!ELEMENT item ANY><!ATTLIST item a CDATA "{"x" * 1000}">]>'
+    assert fields(feed(f"{inside}<r><item><t>x</t></item></r>"), Format(kind="xml")) == [{"t": "x"}]
+    assert "no element in its first" in refused(feed("<!--" + "x" * (2 << 20) + "--><r/>"), Format(kind="xml"))
 
 
 def test_parquet_values_as_text(feed):
@@ -456,13 +487,95 @@ def test_reader_and_counter_agree_on_any_text(tmp_path_factory, parts, escape, q
         records(path, Format(kind="csv", escape=escape, quote=quote, max_lines=max_lines))
 
 
+SIGNS = ["|+|", "||", ".*", "[^", "\t\t", "¦¦", "::", "ab"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "cp1252", "utf-8"])
+def test_a_delimiter_of_several_characters_in_any_encoding(feed, encoding):
+    text = 'id|+|"na|+|me"|+|c\r\n1|+|"a|+|""b""\nc"|+|x|y+z\r\n2|+|é|+||\r\n3|+|too few\r\n'
+    content = text.encode(encoding)
+    if encoding == "utf-16-be":
+        content = codecs.BOM_UTF16_BE + content
+    path = feed(content)
+    fmt = Format(kind="csv", delimiter="|+|", encoding=encoding)
+    assert header(path, fmt) == ["id", "na|+|me", "c"]
+    assert [(r.line, r.fields or r.raw) for r in records(path, fmt)] == [
+        (2, {"id": "1", "na|+|me": 'a|+|"b"\nc', "c": "x|y+z"}),
+        (4, {"id": "2", "na|+|me": "é", "c": "|"}),
+        (5, "3|+|too few"),
+    ]
+
+
+def test_signs_that_stand_for_a_long_delimiter_may_be_in_the_text(feed):
+    odd = "\ufdd0\ufdd1\ufdd10\ufdd11"
+    fmt = Format(kind="csv", delimiter="|+|")
+    assert fields(feed(f'a|+|b\n{odd}|+|"{odd}|+|"\n'), fmt) == [{"a": odd, "b": f"{odd}|+|"}]
+
+
+@pytest.mark.parametrize("split_bytes", [64, 1000, 1 << 20])
+def test_pieces_of_a_file_with_a_long_delimiter(feed, split_bytes):
+    lines = [f'{n}|+|"x|+|{"é" * (n % 20)}"' for n in range(300)]
+    fmt = Format(kind="csv", delimiter="|+|", multiline=False)
+    for encoding, cut in (("utf-8", True), ("cp1252", True), ("utf-16", False)):
+        fmt = fmt.model_copy(update={"encoding": encoding})
+        path = feed("id|+|name\n" + "\n".join(lines) + "\n", encoding=encoding)
+        pieces = readers.splits(path, fmt, split_bytes)
+        assert (len(pieces) > 1) == (cut and split_bytes < 1 << 20)
+        found = [record for piece in pieces for record in read(piece, fmt)]
+        assert found == records(path, fmt)
+        assert [r.fields["name"] for r in found] == [f"x|+|{'é' * (n % 20)}" for n in range(300)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.text(st.sampled_from(list('|+".*[^\t¦:ab\n\ufdd0\ufdd1 ')), max_size=10)] * 2), max_size=8),
+    st.sampled_from(SIGNS),
+    st.sampled_from(["utf-8", "utf-16", "utf-16-le"]),
+    st.sampled_from([1, 3, 1 << 20]),
+)
+def test_what_is_written_with_a_long_delimiter_is_read_back(tmp_path_factory, rows, sign, encoding, chunk):
+    path = str(tmp_path_factory.getbasetemp() / "long.csv")
+    write = lambda row: sign.join('"' + value.replace('"', '""') + '"' for value in row) + "\n"  # noqa: E731
+    with open(path, "w", newline="", encoding=encoding) as sink:
+        sink.write(f"x{sign}y\n" + "".join(map(write, rows)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shelfmark.ingest.formats.CHUNK_BYTES", chunk)
+        found = fields(path, Format(kind="csv", delimiter=sign, encoding=encoding))
+    assert [tuple(row.values()) for row in found] == rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["a", "|", "+", "|+|", '"', "\n", "\r", "\\", "\\|+|", '""', "a|+|b\n", "é"]), max_size=25
+    ),
+    st.sampled_from([None, "\\"]),
+    st.sampled_from(["|+|", "||", "+|"]),
+    st.sampled_from([1, 2, 200]),
+    st.sampled_from([1, 3, 1 << 20]),
+)
+def test_reader_and_counter_agree_on_any_text_with_a_long_delimiter(
+    tmp_path_factory, parts, escape, sign, max_lines, chunk
+):
+    path = str(tmp_path_factory.getbasetemp() / "anylong.csv")
+    with open(path, "w", newline="", encoding="utf-8") as sink:
+        sink.write(f"x{sign}y\n" + "".join(parts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shelfmark.ingest.formats.CHUNK_BYTES", chunk)
+        records(path, Format(kind="csv", escape=escape, delimiter=sign, max_lines=max_lines))
+
+
 # Settings
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"delimiter": ";;"}, "one character"),
+        ({"quote": "''"}, "one character"),
+        ({"delimiter": ""}, "1 to 20 characters"),
+        ({"delimiter": "a\nb"}, "1 to 20 characters"),
+        ({"delimiter": '|"|'}, "must differ"),
+        ({"kind": "sql"}, "needs `table`"),
         ({"encoding": "latin-99"}, "unknown encoding"),
         ({"header": False}, "needs `columns`"),
         ({"columns": ["a"]}, "header: false"),
@@ -473,7 +586,7 @@ def test_reader_and_counter_agree_on_any_text(tmp_path_factory, parts, escape, q
 )
 def test_wrong_options_are_refused(options, said):
     with pytest.raises(ValidationError, match=said):
-        Format(kind="csv", **options)
+        Format(**{"kind": "csv", **options})
 
 
 # Real feeds

@@ -289,3 +289,66 @@ def test_a_stopped_source_ends_the_job_with_exit_code_3_after_publishing(shop):
         pipeline.run_job("ingest", shop.settings, Console(quiet=True), "20260101-t", force=False)
     assert caught.value.exit_code == 3
     assert {row.source for row in shop.rows("silver.products")} == {"good"}
+
+
+def test_a_dump_a_workbook_and_an_archive_are_feeds_like_any_other(shop):
+    """One record of each is broken, one key is repeated in the archive's second member; the books balance."""
+    import zipfile
+
+    import xlsxwriter
+
+    def mapping(files, fmt):
+        return MAPPING.replace("[{name}.csv]", files).replace("{{kind: csv}}", fmt)
+
+    rows = ",\n".join("(" + ",".join(f"'{value}'" for value in row) + ")" for row in GOOD)
+    dump = f"-- MySQL dump 10.13\nINSERT INTO `products` ({','.join(HEADER)}) VALUES {rows},\n('3','no price');\n"
+    (shop.root / "nightly.sql").write_text(dump + "-- Dump completed on 2026-01-01\n")
+    shop.feed(name="dump", mapping=mapping("nightly.sql", "{{kind: sql, table: products}}"))
+
+    book = xlsxwriter.Workbook(str(shop.root / "list.xlsx"))
+    sheet = book.add_worksheet("Products")
+    for number, row in enumerate([HEADER, *GOOD, [], ["3", "Green hat", "", "5", "Clothes", "2026-01-01", "stray"]]):
+        sheet.write_row(number, 0, row)
+    book.close()
+    shop.feed(name="book", mapping=mapping("list.xlsx", "{{kind: excel}}"))
+
+    def member(rows):
+        return "\r\n".join("|+|".join(row) for row in [HEADER, *rows]).encode("utf-16")
+
+    with zipfile.ZipFile(shop.root / "feed.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a/1.txt", member([*GOOD, ["3", "too few"]]))
+        packed.writestr("a/2.txt", member([["1", "Blue cotton shirt", "", "8.00", "Clothes > Shirts", "2026-01-02"]]))
+        packed.writestr("read.me", "not for us")
+    shop.feed(name="archive", mapping=mapping("feed.zip", '{{kind: csv, delimiter: "|+|", member: "*.txt"}}'))
+
+    books = shop.ingest().notes["sources"]
+    one_bad = {"read": 3, "new": 2, "changed": 0, "unchanged": 0, "rejected": 1, "superseded": 0}
+    assert books == {"dump": one_bad, "book": one_bad, "archive": {**one_bad, "read": 4, "superseded": 1}}
+    assert {(row.source, row.rule, row.line) for row in shop.rows("silver.rejected")} == {
+        ("dump", "broken_record", 4),
+        ("book", "broken_record", 5),
+        ("archive", "broken_record", 4),
+    }
+    files = sorted((row.source, row.file.rpartition("/")[2], row.records_counted) for row in shop.rows("bronze.files"))
+    assert files == [
+        ("archive", "1.txt", 3),
+        ("archive", "2.txt", 1),
+        ("book", "list.xlsx", 3),
+        ("dump", "nightly.sql", 3),
+    ]
+    prices = {(row.source, row.source_key): str(row.price) for row in shop.rows("silver.products")}
+    assert prices["archive", "1"] == "8.00"
+    assert prices["dump", "1"] == prices["book", "1"] == "9.99"
+    assert shop.counts() == {}
+
+
+def test_a_hostile_archive_stops_its_source_alone(shop):
+    import zipfile
+
+    with zipfile.ZipFile(shop.root / "feed.zip", "w") as packed:
+        packed.writestr("../../evil.csv", ",".join(HEADER) + "\n")
+    shop.feed(name="evil", mapping=MAPPING.replace("[{name}.csv]", "feed.zip"))
+    shop.feed(name="good")
+    outcome = shop.ingest()
+    assert "leads out of it" in outcome.stopped["evil"]
+    assert {row.source for row in shop.rows("silver.products")} == {"good"}

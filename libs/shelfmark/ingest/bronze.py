@@ -9,7 +9,6 @@ that would have held its records; `file_problem_of` gets the sentence back out o
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ import pyarrow as pa
 
 from shelfmark.errors import UsageError
 from shelfmark.ingest import counting, readers
-from shelfmark.ingest.formats import FileProblem, Format, open_raw
+from shelfmark.ingest.formats import FileProblem, Format, open_raw, size_of
 from shelfmark.ingest.readers import Split
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def files(patterns: str | Sequence[str], data_dir: str | Path) -> list[str]:
 
 
 def fingerprint(path: str) -> tuple[str, int]:
-    """(sha256 as hex, size in bytes) of a file as it lies there. Raises `FileProblem`."""
+    """(sha256 as hex, size in bytes) of a file as it lies there, of an archive's member unpacked. Raises `FileProblem`."""
     digest, size = hashlib.sha256(), 0
     with open_raw(path) as stream:
         while data := stream.read(1 << 20):
@@ -98,7 +97,7 @@ def raw_products(
     """
     hashes = dict(tasks)
     # To cut a large file is to pass it once; what is one piece anyway needs no task for that.
-    large = [path for path in hashes if _size(path) > split_bytes]
+    large = [path for path in hashes if size_of(path) > split_bytes]
     pieces = {path: readers.splits(path, fmt, split_bytes) for path in hashes.keys() - set(large)}
     pieces |= _by_task(spark, large, lambda path: readers.splits(path, fmt, split_bytes))
     groups = _packed([(split, hashes[path]) for path in hashes for split in pieces[path]], split_bytes)
@@ -152,17 +151,12 @@ def _by_task(spark: SparkSession, paths: Sequence[str], work: Callable[[str], T]
     return {path: pickle.loads(row.result) for path, row in zip(paths, rows)}
 
 
-def _size(path: str) -> int:
-    with open_raw(path) as stream:
-        return stream.seek(0, os.SEEK_END)
-
-
 def _packed(pieces: list[tuple[Split, str]], split_bytes: int) -> list[list[tuple[Split, str]]]:
     """Pieces in order, in groups of one task each: a large one alone, small whole files together."""
     groups: list[list[tuple[Split, str]]] = []
     room = 0
     for split, file_hash in pieces:
-        size = _size(split.path) if split.end is None else split_bytes
+        size = size_of(split.path) if split.end is None else split_bytes
         if not groups or size > room:
             groups.append([])
             room = split_bytes

@@ -17,6 +17,8 @@ import numba
 import numpy as np
 from lxml import etree
 
+from shelfmark.ingest import excel
+from shelfmark.ingest.counting_sql import count_sql
 from shelfmark.ingest.formats import (
     CHUNK_BYTES,
     XML_TEXT_LIMIT,
@@ -27,6 +29,7 @@ from shelfmark.ingest.formats import (
     open_feed,
     open_parquet,
     text_chunks,
+    xml_encoding,
 )
 
 DEPTH_LIMIT = 1 << 14
@@ -55,7 +58,8 @@ _START, _PLAIN, _QUOTED, _CLOSED, _AFTER_RETURN, _CARRIED = range(6)
 
 def _count_csv(path: str, fmt: Format) -> int:
     signs = [fmt.delimiter, fmt.quote, fmt.escape]
-    delimiter, quote, escape = (-1 if sign is None else ord(sign) for sign in signs)
+    delimiter = np.array([ord(sign) for sign in fmt.delimiter], np.int64)
+    quote, escape = (-1 if sign is None else ord(sign) for sign in signs[1:])
     limit = fmt.max_lines if fmt.multiline else 1
     width = len(fmt.columns) if fmt.columns else -1
     records, waiting = 0, None
@@ -88,6 +92,17 @@ def _count_csv(path: str, fmt: Format) -> int:
 def _with_last(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray | None]:
     yield from pieces
     yield None
+
+
+@numba.njit(cache=True, nogil=True)
+def _at_delimiter(codes, at, delimiter, last):  # pragma: no cover (compiled)
+    """1 where the delimiter starts at `at`, 0 where not, -1 where `codes` end before that is told."""
+    for i in range(len(delimiter)):
+        if at + i >= len(codes):
+            return 0 if last else -1
+        if codes[at + i] != delimiter[i]:
+            return 0
+    return 1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -146,17 +161,23 @@ def _csv_records(codes, last, delimiter, quote, escape, width, limit, most):  # 
                     break
                 continue
             empty = False
+            delimits = 0
+            if c == delimiter[0]:
+                delimits = 1 if len(delimiter) == 1 else _at_delimiter(codes, at - 1, delimiter, last)
+                if delimits < 0:
+                    break
+                at += (len(delimiter) - 1) * delimits
             if state == _CLOSED:
                 if c == quote:
                     state = _QUOTED
-                elif c == delimiter:
+                elif delimits:
                     fields += 1
                     state = _START
                 else:
                     wrong = True
                     if second >= 0:
                         break
-            elif c == delimiter:
+            elif delimits:
                 fields += 1
                 state = _START
             elif state == _START and c == quote:
@@ -452,11 +473,8 @@ class _Nothing:
 
 
 def _check_xml(path: str, fmt: Format) -> None:
+    encoding = xml_encoding(path, fmt)
     with open_feed(path) as stream:
-        head = stream.peek(1)
-        if not head:
-            raise file_problem(path, "empty: no XML")
-        encoding = None if encoding_of(path, head, fmt)[1] else fmt.encoding
         parser = etree.XMLParser(
             target=_Nothing(), encoding=encoding, resolve_entities=False, no_network=True, huge_tree=False
         )
@@ -486,4 +504,6 @@ _COUNTERS = {
     "json": _count_json,
     "xml": _count_xml,
     "parquet": _count_parquet,
+    "excel": excel.count,
+    "sql": count_sql,
 }

@@ -1,4 +1,4 @@
-"""How a feed's files are written, and what readers and counters share: opening, gzip, text encoding, file problems.
+"""How a feed's files are written, and what readers and counters share: opening, unpacking, encoding, file problems.
 
 Nothing here knows records: the readers (`readers`) and the independent counter (`counting`) agree through the rules
 that `readers` documents, not through code.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import os
+import re
 import shutil
 import tempfile
 import zlib
@@ -17,12 +19,14 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from lxml import etree
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shelfmark.errors import DataRefused
+from shelfmark.ingest import archives
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEAD_BYTES = 1 << 16
@@ -46,6 +50,25 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+
+PROLOG_LIMIT = 1 << 20
+"""Bytes of an XML file before its first element: a document type is a page at the most."""
+
+_OTHER_PACKED = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!\x1a\x07": "RAR",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+}
+"""First bytes of files that people pack in other ways."""
+
+OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""First bytes of an xls workbook, and of an xlsx with a password."""
+
+NAMED_KINDS = ("csv", "parquet", "sql", "excel")
+"""Kinds whose files name all their fields up front."""
 
 
 class FileProblem(DataRefused):
@@ -72,20 +95,36 @@ class Format(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["csv", "jsonl", "json", "xml", "parquet"] = Field(description="csv also reads any delimited text")
+    kind: Literal["csv", "jsonl", "json", "xml", "parquet", "sql", "excel"] = Field(
+        description="csv also reads any delimited text"
+    )
+    member: str | None = Field(None, min_length=1, description="zip: glob of the members to read; empty: the only one")
     encoding: str | None = Field(None, description="text encoding; empty: byte order mark, else UTF-8")
-    delimiter: str = Field(",", description="csv: between fields, one character")
+    delimiter: str = Field(",", description="csv: between fields, one character or several, taken literally")
     quote: str | None = Field('"', description="csv: around fields; null: no quoting")
     escape: str | None = Field(None, description="csv: before a quote inside a field; null: a doubled quote")
     header: bool = Field(True, description="csv: the first line names the fields")
-    columns: list[str] | None = Field(None, description="csv: field names where there is no header")
+    columns: list[str] | None = Field(None, description="csv, sql: field names where the file does not say them")
     multiline: bool = Field(True, description="csv: quoted fields may hold line breaks; false allows byte ranges")
     max_lines: int = Field(200, ge=1, description="csv: a record of more lines is rejected, not believed")
     max_field: int = Field(1_000_000, ge=1, description="characters of a field; a longer one rejects its record")
     items: str = Field("item", description="json: where the array is, as ijson writes it: `item`, `products.item`")
     record: str = Field("item", description="xml: name of a record's element, without namespace")
+    table: str | None = Field(None, min_length=1, description="sql: the table to read, `products` or `shop.products`")
+    dialect: Literal["mysql", "postgres"] | None = Field(None, description="sql: who wrote the dump; empty: told by it")
+    sheet: str | None = Field(None, min_length=1, description="excel: name of the sheet; empty: the only visible one")
+    header_row: int = Field(1, ge=1, description="excel: the row that names the fields, as the sheet numbers it")
 
-    @field_validator("delimiter", "quote", "escape")
+    @field_validator("delimiter")
+    @classmethod
+    def _some_characters(cls, value: str) -> str:
+        if not 1 <= len(value) <= 20 or set(value) & set("\r\n\0"):
+            raise ValueError(
+                f'{value!r} is not 1 to 20 characters of one line (a tab is written "\\t" in double quotes)'
+            )
+        return value
+
+    @field_validator("quote", "escape")
     @classmethod
     def _one_character(cls, value: str | None) -> str | None:
         if value is not None and (len(value) != 1 or value in "\r\n\0"):
@@ -118,18 +157,48 @@ class Format(BaseModel):
                 raise ValueError("`columns` is for files without a header: set `header: false` too")
             if not self.header and not self.columns:
                 raise ValueError("`header: false` needs `columns`, the names of the fields in order")
-            signs = [sign for sign in (self.delimiter, self.quote, self.escape) if sign is not None]
-            if len(set(signs)) < len(signs):
+            signs = [sign for sign in (self.quote, self.escape) if sign is not None]
+            if len(set(signs)) < len(signs) or set(signs) & set(self.delimiter):
                 raise ValueError("delimiter, quote and escape must differ")
+        if self.kind == "sql" and self.table is None:
+            raise ValueError("kind sql needs `table`, the table of the dump to read")
         return self
+
+
+def expanded(paths: Sequence[str], fmt: Format) -> list[str]:
+    """`paths` with each zip archive replaced by its members that `fmt.member` takes, as `feed.zip!member.csv`.
+
+    A workbook is no archive here, although it is one. Raises `FileProblem`.
+    """
+    found = []
+    for path in paths:
+        with open_raw(path) as raw:
+            if not raw.peek(4).startswith(archives.ZIP_MAGICS) or (fmt.kind == "excel" and archives.is_workbook(raw)):
+                found.append(path)
+            else:
+                found += [f"{path}{archives.SEPARATOR}{name}" for name in archives.chosen(raw, fmt.member)]
+    return found
 
 
 @contextmanager
 def open_raw(path: str) -> Iterator[BinaryIO]:
-    """Bytes of a file as it lies there. Raises `FileProblem`: not there, no permission, a folder, a failing disk."""
+    """Bytes of a file as it lies there, or of a member of a zip archive, unpacked.
+
+    Raises `FileProblem`: not there, no permission, a folder, a failing disk; an archive that is damaged or refused.
+    """
+    file, member = archives.parted(path)
     try:
-        with open(path, "rb", buffering=1 << 20) as raw:
-            yield raw
+        with open(file, "rb", buffering=1 << 20) as raw:
+            if member is None:
+                yield raw
+                return
+            try:
+                with archives.open_member(raw, member) as stream:
+                    yield stream
+            except (EOFError, zlib.error) as error:
+                raise archives.Refused(f"damaged zip archive ({error}); fetch it again") from None
+    except archives.Refused as refused:
+        raise file_problem(path, str(refused)) from None
     except FileNotFoundError:
         raise file_problem(path, "no such file") from None
     except PermissionError:
@@ -142,27 +211,124 @@ def open_raw(path: str) -> Iterator[BinaryIO]:
 def open_feed(path: str, start: int = 0) -> Iterator[BinaryIO]:
     """Bytes of a file from `start`, unpacked where it is gzip (told by its first bytes, not by its name).
 
-    Raises `FileProblem`, also while the caller reads, for what `open_raw` finds and for a truncated or damaged gzip.
+    Raises `FileProblem`, also while the caller reads, for what `open_raw` finds, for a truncated or damaged gzip, one
+    beyond the limits of `archives`, an archive inside an archive, and one packed in a way that is not read.
     """
+    with _unpacked(path, start) as stream:
+        head = stream.peek(8) if start == 0 else b""
+        if head.startswith(OLE_MAGIC) or (head.startswith(archives.ZIP_MAGICS) and _holds_workbook(path)):
+            raise file_problem(path, "an Excel workbook; set `kind: excel`")
+        if head.startswith((GZIP_MAGIC, *archives.ZIP_MAGICS)):
+            raise file_problem(path, _nested(path))
+        yield stream
+
+
+@contextmanager
+def _unpacked(path: str, start: int = 0) -> Iterator[BinaryIO]:
+    """`open_feed` without a look at what is inside the gzip."""
     with open_raw(path) as raw:
-        magic = raw.read(2)
-        raw.seek(start)
-        if magic != GZIP_MAGIC:
+        head = raw.peek(8)
+        way = next((way for magic, way in _OTHER_PACKED.items() if head.startswith(magic)), None)
+        if way is not None:
+            raise file_problem(path, f"packed by {way}, which is not read; have it sent plain, as gzip or as zip")
+        if start:
+            raw.seek(start)
+        if not head.startswith(GZIP_MAGIC):
             yield raw
             return
+        if archives.parted(path)[1] is not None:
+            raise file_problem(path, _nested(path))
         try:
             with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield unpacked
+                yield io.BufferedReader(archives.Bounded(unpacked, raw.tell), 1 << 20)
         except EOFError:
             raise file_problem(path, "the gzip file is cut off before its end; fetch it again") from None
         except (gzip.BadGzipFile, zlib.error) as error:
             raise file_problem(path, f"damaged gzip ({error}); fetch it again") from None
 
 
-def is_gzip(path: str) -> bool:
-    """Whether the file starts with the gzip magic bytes. Raises `FileProblem`."""
+def _nested(path: str) -> str:
+    with open_raw(path) as raw:
+        if archives.parted(path)[1] is None and raw.peek(4).startswith(archives.ZIP_MAGICS):
+            return "a zip archive; name it in `files:` and say in `member:` what to read of it"
+    return "an archive inside an archive, which is not unpacked; have its sender pack it once"
+
+
+def _holds_workbook(path: str) -> bool:
+    """Whether the file itself, not what a gzip holds, is a workbook."""
+    with open_raw(path) as raw:
+        try:
+            return raw.peek(4).startswith(archives.ZIP_MAGICS) and raw.seekable() and archives.is_workbook(raw)
+        except archives.Refused:
+            return False
+
+
+def is_packed(path: str) -> bool:
+    """Whether the file is gzip or a member of an archive, so that it is only read from its start. Raises
+    `FileProblem`."""
+    with open_raw(path) as raw:
+        return archives.parted(path)[1] is not None or raw.peek(2).startswith(GZIP_MAGIC)
+
+
+def size_of(path: str) -> int:
+    """Bytes of the file as it lies there; of a member what its archive claims. Raises `FileProblem`."""
+    file, member = archives.parted(path)
+    with open_raw(file) as raw:
+        return raw.seek(0, os.SEEK_END) if member is None else archives.size_claimed(raw, member)
+
+
+def whole_file(path: str, limit: int) -> bytes:
+    """All unpacked bytes of a file that its parser takes in one piece. Raises `FileProblem`, also beyond `limit`."""
+    with _unpacked(path) as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise file_problem(path, f"larger than {limit:,} bytes, which is too much to be read in one piece")
+    return data
+
+
+def xml_encoding(path: str, fmt: Format) -> str | None:
+    """The encoding to tell an XML parser, None where the file tells it, after a look at how the file begins.
+
+    Raises `FileProblem` for an empty file, and for what `check_prolog` refuses.
+    """
     with open_feed(path) as stream:
-        return isinstance(stream, gzip.GzipFile)
+        head = stream.peek(1)
+        if not head:
+            raise file_problem(path, "empty: no XML")
+        encoding = None if encoding_of(path, head, fmt)[1] else fmt.encoding
+        check_prolog(path, stream, encoding)
+    return encoding
+
+
+def check_prolog(path: str, stream: BinaryIO, encoding: str | None = None) -> None:
+    """Whether an XML file declares nothing that expands: raises `FileProblem` where its document type has entities.
+
+    No vendor needs them, and they are how a small file grows to gigabytes or asks for other files. `stream` is read
+    up to the first element. Broken XML passes: its parser says it better.
+    """
+    parser = etree.XMLPullParser(
+        events=("start",), encoding=encoding, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+    )
+    read, tree = 0, None
+    try:
+        while tree is None and read <= PROLOG_LIMIT and (data := stream.read(1 << 12)):
+            parser.feed(data)
+            read += len(data)
+            tree = next((element.getroottree() for _, element in parser.read_events()), None)
+    except etree.XMLSyntaxError as error:
+        if "entit" in str(error).lower():
+            raise file_problem(path, _entities(error.msg), error.lineno) from None
+        return
+    if tree is None and read > PROLOG_LIMIT:
+        raise file_problem(path, f"no element in its first {PROLOG_LIMIT:,} bytes: no XML feed")
+    dtd = tree.docinfo.internalDTD if tree is not None else None
+    names = [str(entity.name) for entity in dtd.iterentities()] if dtd is not None else []
+    if names:
+        raise file_problem(path, _entities(f"its document type declares {', '.join(names[:3])}"))
+
+
+def _entities(why: str) -> str:
+    return f"XML with entities of its own is refused ({why}): they can pull in files or fill the memory; have them left out"
 
 
 def encoding_of(path: str, head: bytes, fmt: Format) -> tuple[str, int]:
@@ -182,6 +348,38 @@ def encoding_of(path: str, head: bytes, fmt: Format) -> tuple[str, int]:
         what = "full of zero bytes: UTF-16 without a byte order mark, or no text at all; if it is text, set `encoding`"
         raise file_problem(path, f"{what}, for example to utf-16-le")
     return codec, 0
+
+
+_MYSQL = re.compile(rb"-- (?:MySQL|MariaDB) dump|/\*(?:M?!\d)|\bENGINE\s*=|\bINTO\s+`|\bTABLE\s+`|_binary '", re.I)
+_POSTGRES = re.compile(
+    rb"PostgreSQL database dump|\bFROM\s+stdin;|standard_conforming_strings|pg_catalog|\bINTO\s+\"|\bTABLE\s+\"|'::\w|"
+    rb"\bPRAGMA\s|SET search_path",
+    re.I,
+)
+
+
+def sql_dialect(path: str, fmt: Format) -> str:
+    """`mysql` or `postgres`: `fmt.dialect`, else told by what only one of them writes in the first `HEAD_BYTES`.
+
+    It decides what a backslash in a text means. SQLite writes standard SQL, as PostgreSQL does. Raises `FileProblem`
+    where nothing tells, for an empty file, and for a PostgreSQL dump with the escapes of its versions before 9.1.
+    """
+    with open_feed(path) as stream:
+        head = _head(stream)
+    codec, mark = encoding_of(path, head, fmt)
+    if not one_byte_signs(codec):
+        head = head[mark:].decode(codec, "replace").encode()
+    if not head.strip():
+        raise file_problem(path, "empty: no SQL")
+    if re.search(rb"standard_conforming_strings\s*=\s*'?off", head, re.I):
+        what = "written with standard_conforming_strings off, whose escapes are not read"
+        raise file_problem(path, f"{what}; dump it again by a pg_dump of today")
+    if fmt.dialect is not None:
+        return fmt.dialect
+    found = {name for name, signs in (("mysql", _MYSQL), ("postgres", _POSTGRES)) if signs.search(head)}
+    if len(found) != 1:
+        raise file_problem(path, "nothing tells whether MySQL or PostgreSQL wrote this dump; set `dialect`")
+    return found.pop()
 
 
 def one_byte_signs(codec: str) -> bool:
@@ -244,7 +442,7 @@ def _head(stream: BinaryIO) -> bytes:
 def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
     """The open file; one that is packed with gzip is unpacked to a temporary file, as Parquet is read from its end."""
     try:
-        if is_gzip(path):
+        if is_packed(path):
             with tempfile.TemporaryFile() as whole:
                 with open_feed(path) as stream:
                     shutil.copyfileobj(stream, whole, 1 << 20)

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.ingest import bronze, mapping, readers, silver
+from shelfmark.ingest.formats import expanded
 from shelfmark.quality import rules
 from shelfmark.tables import table
 
@@ -99,13 +100,17 @@ def _feed(run: Run, source: Source, register: list) -> Feed:
 
 
 def _files(run: Run, source: Source, register: list) -> list[str]:
-    """The source's files; none where they are gone but were taken in before: a mapping is corrected from bronze."""
+    """The source's files, of a zip archive its members.
+
+    None where they are gone but were taken in before: a mapping is corrected from bronze.
+    """
     try:
-        return bronze.files(source.files, run.settings.data)
+        found = bronze.files(source.files, run.settings.data)
     except UsageError:
         if register:
             return []
         raise
+    return expanded(found, source.format)
 
 
 def to_bronze(run: Run, feeds: list[Feed]) -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from shelfmark.config import resource
 from shelfmark.errors import DataRefused, UsageError
-from shelfmark.ingest.formats import Format
+from shelfmark.ingest.formats import NAMED_KINDS, Format
 from shelfmark.ingest.jsonpath import parse_path
 from shelfmark.ingest.languages import LANGUAGES, undetectable
 from shelfmark.ingest.prices import CURRENCIES
@@ -372,18 +372,22 @@ class FeedProblem(DataRefused):
 def check_header(source: Source, path: str, header: Sequence[str]) -> None:
     """Whether a file has the fields the mapping reads. Raises `FeedProblem` naming those it lacks.
 
-    `header`: the field names of a delimited or Parquet file; otherwise those met in its first records, where a sparse
-    field may well be absent, so that only key, region, title, price and categories are asked for. An empty header (a
-    file without records) fits.
+    `header`: the field names of a kind that names them all (`NAMED_KINDS`); otherwise those met in its first records,
+    where a sparse field may well be absent, so that only key, region, title, price and categories are asked for. An
+    empty header (a file without records) fits.
     """
     if not header:
         return
-    named = source.format.kind in ("csv", "parquet")
+    named = source.format.kind in NAMED_KINDS
     have, needed = set(header), _needed(source, named)
     lacking = [" or ".join(sorted(group)) for group in needed if not group & have]
     if lacking:
         some = ", ".join(list(header)[:12]) + (", ..." if len(header) > 12 else "")
-        hint = f" (is the delimiter {source.format.delimiter!r} right?)" if named and len(header) == 1 else ""
+        hint = (
+            f" (is the delimiter {source.format.delimiter!r} right?)"
+            if source.format.kind == "csv" and len(header) == 1
+            else ""
+        )
         raise FeedProblem(
             f"{path}: the mapping of {source.name} reads {', '.join(sorted(set(lacking)))}, which the file does not "
             f"have; it has {some}{hint}; correct the mapping, or mark the field `optional: true`"

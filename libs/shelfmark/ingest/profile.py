@@ -16,9 +16,9 @@ from typing import Any
 from lxml import etree
 
 from shelfmark.errors import UsageError
-from shelfmark.ingest import readers
+from shelfmark.ingest import archives, excel, formats, readers, sqldump
 from shelfmark.ingest.categories import SEPARATOR, split_path
-from shelfmark.ingest.formats import Format, open_feed
+from shelfmark.ingest.formats import FileProblem, Format, open_feed, open_raw
 from shelfmark.ingest.languages import DEFAULT_LANGUAGES, detect
 from shelfmark.ingest.mapping import FILL_IN, TEXT_FIELDS
 from shelfmark.ingest.prices import CURRENCIES, parse_price, region_currency
@@ -97,7 +97,8 @@ def draft(path: str | Path) -> str:
     if not path.is_file():
         raise UsageError(f"{path}: no such file" if not path.exists() else f"{path}: name one file of the feed")
     options = sniff(path)
-    sample = list(islice(readers.read(readers.Split(str(path)), Format(**options)), SAMPLE))
+    fmt = Format(**options)
+    sample = list(islice(readers.read(readers.Split(formats.expanded([str(path)], fmt)[0]), fmt), SAMPLE))
     records = [record.fields for record in sample if record.fields is not None]
     if not records:
         why = next((f": the first one is {one.problem}" for one in sample), "")
@@ -111,7 +112,21 @@ def draft(path: str | Path) -> str:
 
 
 def sniff(path: Path) -> dict[str, Any]:
-    """Options of the `format:` section for a file: kind, and of the rest what differs from the defaults."""
+    """Options of the `format:` section for a file: kind, and of the rest what differs from the defaults.
+
+    Of several members of a zip archive those count that are named like the first one, of several sheets the first one,
+    of several tables of a dump the first one that is named like products.
+    """
+    with open_raw(str(path)) as raw:
+        first = raw.peek(8)
+        packed = first.startswith(archives.ZIP_MAGICS)
+        if first.startswith(formats.OLE_MAGIC) or (packed and archives.is_workbook(raw)):
+            found = excel.sheets(str(path))
+            return {"kind": "excel"} | ({"sheet": found[0]} if len(found) > 1 else {})
+        members = archives.chosen(raw, "*") if packed else []
+    if members:
+        inner = sniff(Path(f"{path}{archives.SEPARATOR}{members[0]}"))
+        return inner | ({"member": f"*{Path(members[0]).suffix}"} if len(members) > 1 else {})
     with open_feed(str(path)) as stream:
         head = stream.read(_HEAD)
         whole = not stream.read(1)
@@ -122,6 +137,8 @@ def sniff(path: Path) -> dict[str, Any]:
     text, encoding = _decoded(head)
     start = text.lstrip("\ufeff \t\r\n")
     named = {"encoding": encoding} if encoding else {}
+    if _SQL.match(start) and _SQL_DATA.search(start):
+        return _dump(path, start, named)
     if start.startswith("<"):
         return {"kind": "xml", "record": _xml_record(head, path)} | named
     if start.startswith("["):
@@ -169,7 +186,32 @@ def _delimited(text: str) -> dict[str, Any]:
         return (count / len(widths) if width > 1 else 0.0, width)
 
     best = max((",", "\t", ";", "|", "#"), key=steadiness)
+    # Several signs, such as |+|: what stands between all names of the header, and as often in the other lines.
+    header = text.partition("\n")[0]
+    runs = {*re.findall(r"[^\w\s\"'(),.-]{2,}", header)}
+    if len(runs) == 1 and len(run := runs.pop()) <= 20:
+        widths = [line.count(run) for line in text.splitlines()[:200] if line][:-1] or [0]
+        if widths.count(header.count(run)) > 0.9 * len(widths):
+            best = run
     return {"delimiter": best} if best != "," else {}
+
+
+_SQL = re.compile(r"--|/\*|\\\w|(?:SET|CREATE|DROP|INSERT|BEGIN|START|PRAGMA|USE|COPY|LOCK|REPLACE)\b", re.I)
+_SQL_DATA = re.compile(r"^\s*(?:INSERT\s|REPLACE\s+INTO\s|CREATE\s+TABLE\s|COPY\s[^;]*FROM\s+stdin;)", re.I | re.M)
+_PRODUCTS = re.compile("product|item|catalog|article|artikel|listing|offer|goods|sku", re.I)
+
+
+def _dump(path: Path, text: str, named: dict[str, str]) -> dict[str, Any]:
+    """Options of an SQL dump. Where nothing tells who wrote it, an escaped quote means MySQL."""
+    options = {"kind": "sql", "table": "?"} | named
+    try:
+        formats.sql_dialect(str(path), Format(**options))
+    except FileProblem:
+        options["dialect"] = "mysql" if "\\'" in text else "postgres"
+    tables = sqldump.tables(str(path), Format(**options), _PRODUCTS.search)
+    if not tables:
+        raise UsageError(f"{path}: an SQL dump without a table that has rows")
+    return options | {"table": next(filter(_PRODUCTS.search, tables), tables[0])}
 
 
 def _xml_record(head: bytes, path: Path) -> str:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import gzip
 import io
 import json
 import os
@@ -32,7 +31,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from json.encoder import encode_basestring as quoted
 from typing import Any
 
 import ijson
@@ -41,6 +39,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lxml import etree
 
+from shelfmark.ingest import excel, sqldump
 from shelfmark.ingest.formats import (
     CHUNK_BYTES,
     HEAD_BYTES,
@@ -49,17 +48,16 @@ from shelfmark.ingest.formats import (
     broken_xml,
     encoding_of,
     file_problem,
-    is_gzip,
+    is_packed,
     one_byte_signs,
     open_feed,
     open_parquet,
     text_chunks,
+    xml_encoding,
 )
+from shelfmark.ingest.records import RAW_LIMIT, Row, as_object, payload_template, quoted, too_long, unique_names
 
 __all__ = ["BATCH_SCHEMA", "FileProblem", "Record", "Split", "header", "read", "read_batches", "splits"]
-
-RAW_LIMIT = 10_000
-"""Characters of raw text kept of a record that cannot be believed: enough to see what is wrong with it."""
 
 BATCH_ROWS = 10_000
 """Records in an Arrow batch at the most: what Spark itself takes."""
@@ -82,9 +80,6 @@ BATCH_SCHEMA = pa.schema(
 
 # The module's limit of 131,072 characters would end a file; `max_field` rejects the record instead.
 csv.field_size_limit(2**31 - 1)
-
-Row = tuple[int, int | None, str, str | None]
-"""record_number, line, payload, problem."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +150,13 @@ def header(path: str, fmt: Format) -> list[str]:
     """
     if fmt.kind == "csv":
         return _csv_names(path, fmt)
+    if fmt.kind == "excel":
+        return excel.columns(path, fmt)
+    if fmt.kind == "sql":
+        return sqldump.columns(path, fmt)
     if fmt.kind == "parquet":
         with open_parquet(path) as file:
-            return _names(file.schema_arrow.names)
+            return unique_names(file.schema_arrow.names)
     records = islice(read(Split(path), fmt), HEADER_RECORDS)
     return list(dict.fromkeys(name for record in records for name in record.fields or ()))
 
@@ -215,39 +214,10 @@ def _gathered(rows: Iterator[Row]) -> Iterator[Block]:
         problems.append(problem)
         chars += len(payload)
         if len(payloads) >= BATCH_ROWS or chars >= BATCH_CHARS:
-            yield Block(numbers, lines, payloads, problems)
+            yield Block(numbers, lines, payloads, problems if any(problems) else None)
             numbers, lines, payloads, problems, chars = [], [], [], [], 0
     if payloads:
-        yield Block(numbers, lines, payloads, problems)
-
-
-def _template(names: Sequence[str]) -> str:
-    """`'{"a":%s,"b":%s}'`: filled with quoted values it is a record's payload, several times faster than `json.dumps`."""
-    return "{" + ",".join(quoted(name).replace("%", "%%") + ":%s" for name in names) + "}"
-
-
-def _object(fields: dict[str, str | None]) -> str:
-    return _template(list(fields)) % tuple("null" if value is None else quoted(value) for value in fields.values())
-
-
-def _too_long(fields: dict[str, str | None], limit: int) -> str | None:
-    for name, value in fields.items():
-        if value is not None and len(value) > limit:
-            return f"field_too_long: field {name} has {len(value):,} characters, more than max_field {limit:,}"
-    return None
-
-
-def _names(names: Sequence[str]) -> list[str]:
-    """Names that are filled and differ: an empty one is `column_<position>`, a second `price` is `price_2`."""
-    found: dict[str, None] = {}
-    for position, name in enumerate(names, 1):
-        name = name.strip() or f"column_{position}"
-        unique, copy = name, 1
-        while unique in found:
-            copy += 1
-            unique = f"{name}_{copy}"
-        found[unique] = None
-    return list(found)
+        yield Block(numbers, lines, payloads, problems if any(problems) else None)
 
 
 # Lines
@@ -273,7 +243,7 @@ def _line_splits(path: str, fmt: Format, split_bytes: int) -> list[Split]:
     with open_feed(path) as stream:
         head = stream.read(HEAD_BYTES)
         codec, mark = encoding_of(path, head, fmt)
-        size = 0 if isinstance(stream, gzip.GzipFile) else stream.seek(0, os.SEEK_END)
+        size = 0 if is_packed(path) else stream.seek(0, os.SEEK_END)
         if size <= split_bytes or not one_byte_signs(codec) or b"\n" not in head:
             return [Split(path)]
         starts = [0]
@@ -302,11 +272,54 @@ def _line_splits(path: str, fmt: Format, split_bytes: int) -> list[Split]:
 
 # csv
 
+_DELIMITER, _ESCAPED = "\ufdd0", "\ufdd1"
+"""Stand for a delimiter of several characters, as the csv module takes one: Unicode keeps them out of all texts.
+
+Should a text hold them all the same, they are written as `_ESCAPED` and a digit while it is parsed.
+"""
+
+
+def _csv_texts(split: Split, fmt: Format) -> Iterator[tuple[list[str], bool]]:
+    """`_lines`, with a delimiter of several characters replaced by `_DELIMITER`."""
+    if len(fmt.delimiter) == 1:
+        yield from _lines(split, fmt)
+        return
+    sign = re.compile((re.escape(fmt.escape) + r"[\s\S]|" if fmt.escape else "") + re.escape(fmt.delimiter))
+    for lines, last in _lines(split, fmt):
+        for i, line in enumerate(lines):
+            if _DELIMITER in line or _ESCAPED in line:
+                line = line.replace(_ESCAPED, _ESCAPED + "0").replace(_DELIMITER, _ESCAPED + "1")
+            if fmt.escape and fmt.escape in line:
+                # What is escaped starts no delimiter.
+                lines[i] = sign.sub(lambda m: _DELIMITER if m[0] == fmt.delimiter else m[0], line)
+            else:
+                lines[i] = line.replace(fmt.delimiter, _DELIMITER)
+        yield lines, last
+
+
+def _restored(text: str, delimiter: str) -> str:
+    """A text out of `_csv_texts` as it was in the file."""
+    if len(delimiter) > 1 and (_DELIMITER in text or _ESCAPED in text):
+        return text.replace(_DELIMITER, delimiter).replace(_ESCAPED + "1", _DELIMITER).replace(_ESCAPED + "0", _ESCAPED)
+    return text
+
 
 def _csv_blocks(split: Split, fmt: Format) -> Iterator[Block]:
-    names = _csv_names(split.path, fmt) if split.start else (fmt.columns and _names(fmt.columns))
+    escaped = quoted(fmt.delimiter)[1:-1]
+    for block in _csv_parsed(split, fmt):
+        if len(fmt.delimiter) > 1:
+            problems = block.problems or [None] * len(block.payloads)
+            block.payloads = [
+                _restored(text, fmt.delimiter)[:RAW_LIMIT] if problem else _restored(text, escaped)
+                for text, problem in zip(block.payloads, problems)
+            ]
+        yield block
+
+
+def _csv_parsed(split: Split, fmt: Format) -> Iterator[Block]:
+    names = _csv_names(split.path, fmt) if split.start else (fmt.columns and unique_names(fmt.columns))
     number, line, waiting, straight, lines = split.first_record, split.first_line, [], True, []
-    for block, last in _lines(split, fmt):
+    for block, last in _csv_texts(split, fmt):
         if last and block and not block[-1].endswith("\n"):
             # After an escaped line end the csv module takes the end of a line for its end only with a newline.
             block[-1] += "\n"
@@ -318,7 +331,7 @@ def _csv_blocks(split: Split, fmt: Format) -> Iterator[Block]:
                 continue
             lines = lines[first:]
             line += first
-        width, template = len(names), _template(names)
+        width, template = len(names), payload_template(names)
         payloads = _straight(lines, width, template, fmt) if straight else None
         if payloads is not None:
             yield Block(range(number, number + len(lines)), range(line, line + len(lines)), payloads, None)
@@ -429,7 +442,7 @@ def _csv_problem(row: list[str], names: list[str], lines: list[str], start: int,
     if any("\0" in line for line in lines[start:end]):
         return "broken_record: zero bytes"
     if sum(map(len, lines[start:end])) > fmt.max_field:
-        return _too_long(dict(zip(names, row)), fmt.max_field)
+        return too_long(dict(zip(names, row)), fmt.max_field)
     return None
 
 
@@ -441,15 +454,15 @@ def _csv_header(path: str, lines: list[str], last: bool, fmt: Format) -> tuple[l
                 path, f"the header cannot be read ({why}); are `quote` and `delimiter` right?", start + 1
             )
         if row:
-            return _names(row), end
+            return unique_names([_restored(name, fmt.delimiter) for name in row]), end
     return None, 0
 
 
 def _csv_names(path: str, fmt: Format) -> list[str]:
     if fmt.columns:
-        return _names(fmt.columns)
+        return unique_names(fmt.columns)
     waiting = []
-    for block, last in _lines(Split(path), fmt):
+    for block, last in _csv_texts(Split(path), fmt):
         waiting += block
         if last and waiting:
             waiting[-1] += "\n"
@@ -461,7 +474,7 @@ def _csv_names(path: str, fmt: Format) -> list[str]:
 
 def _dialect(fmt: Format) -> dict[str, Any]:
     return {
-        "delimiter": fmt.delimiter,
+        "delimiter": fmt.delimiter if len(fmt.delimiter) == 1 else _DELIMITER,
         "quotechar": fmt.quote or '"',
         "quoting": csv.QUOTE_MINIMAL if fmt.quote else csv.QUOTE_NONE,
         "escapechar": fmt.escape,
@@ -540,10 +553,8 @@ def _jsonl_line(text: str, fmt: Format, templates: dict[tuple[str, ...], str]) -
     if template is None:
         if len(templates) > 1000:  # a feed whose records all differ must not fill the memory
             templates.clear()
-        template = templates[names] = _template(names)
-    if len(text) > fmt.max_field and (
-        problem := _too_long({n: _as_field(v) for n, v in record.items()}, fmt.max_field)
-    ):
+        template = templates[names] = payload_template(names)
+    if len(text) > fmt.max_field and (problem := too_long({n: _as_field(v) for n, v in record.items()}, fmt.max_field)):
         return text[:RAW_LIMIT], problem
     values = record.values()
     return template % tuple([quoted(v) if v.__class__ is str else _literal(v) for v in values]), None
@@ -587,8 +598,8 @@ def _json_rows(split: Split, fmt: Format) -> Iterator[Row]:
                             builder = None
                         elif depth == 0:
                             number += 1
-                            problem = _too_long(fields, fmt.max_field)
-                            payload = _object(fields)
+                            problem = too_long(fields, fmt.max_field)
+                            payload = as_object(fields)
                             yield number, started, payload[:RAW_LIMIT] if problem else payload, problem
                     elif builder is None:
                         if event == "map_key":
@@ -638,16 +649,14 @@ def _xml_blocks(split: Split, fmt: Format) -> Iterator[Block]:
 
 def _xml_rows(split: Split, fmt: Format) -> Iterator[Row]:
     number = depth = 0
+    encoding = xml_encoding(split.path, fmt)
     with open_feed(split.path) as stream:
-        head = stream.peek(1)
-        if not head:
-            raise file_problem(split.path, "empty: no XML")
         tree = etree.iterparse(
             stream,
             events=("start", "end"),
             tag="{*}" + fmt.record,
-            encoding=None if encoding_of(split.path, head, fmt)[1] else fmt.encoding,
-            # A feed is data: no entity is expanded and nothing is fetched.
+            encoding=encoding,
+            # A feed is data: nothing is expanded and nothing is fetched, even if `xml_encoding` overlooked it.
             resolve_entities=False,
             no_network=True,
             huge_tree=False,
@@ -662,8 +671,8 @@ def _xml_rows(split: Split, fmt: Format) -> Iterator[Row]:
                 if event == "end" and depth == 0:
                     number += 1
                     fields = _xml_fields(element)
-                    problem = _too_long(fields, fmt.max_field)
-                    payload = _object(fields)
+                    problem = too_long(fields, fmt.max_field)
+                    payload = as_object(fields)
                     yield number, line, payload[:RAW_LIMIT] if problem else payload, problem
                     _forget(element)
         except etree.XMLSyntaxError as error:
@@ -726,7 +735,7 @@ def _local(name: str) -> str:
 def _row_group_splits(path: str, split_bytes: int) -> list[Split]:
     with open_parquet(path) as file:
         metadata = file.metadata
-        packed = is_gzip(path)
+        packed = is_packed(path)
         found, start, size, first, record = [], 0, 0, 1, 1
         for group in range(metadata.num_row_groups):
             size += metadata.row_group(group).total_byte_size
@@ -739,8 +748,8 @@ def _row_group_splits(path: str, split_bytes: int) -> list[Split]:
 
 def _parquet_blocks(split: Split, fmt: Format) -> Iterator[Block]:
     with open_parquet(split.path) as file:
-        names = _names(file.schema_arrow.names)
-        template = _template(names)
+        names = unique_names(file.schema_arrow.names)
+        template = payload_template(names)
         number = split.first_record
         end = file.metadata.num_row_groups if split.end is None else split.end
         for group in range(split.start, end):
@@ -752,7 +761,7 @@ def _parquet_blocks(split: Split, fmt: Format) -> Iterator[Block]:
                 longest = max((len(text) for column in columns for text in column if text is not None), default=0)
                 for values in zip(*columns) if columns else [()] * batch.num_rows:
                     payload = template % tuple(["null" if value is None else quoted(value) for value in values])
-                    problem = _too_long(dict(zip(names, values)), fmt.max_field) if longest > fmt.max_field else None
+                    problem = too_long(dict(zip(names, values)), fmt.max_field) if longest > fmt.max_field else None
                     wrong = wrong or problem is not None
                     payloads.append(payload[:RAW_LIMIT] if problem else payload)
                     problems.append(problem)
@@ -791,4 +800,6 @@ _READERS: dict[str, Callable[[Split, Format], Iterator[Block]]] = {
     "json": _json_blocks,
     "xml": _xml_blocks,
     "parquet": _parquet_blocks,
+    "excel": lambda split, fmt: _gathered(excel.rows(split.path, fmt)),
+    "sql": lambda split, fmt: _gathered(sqldump.rows(split.path, fmt)),
 }
