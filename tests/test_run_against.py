@@ -11,6 +11,8 @@ from shelfmark.lake import open_lake
 from shelfmark.query import read
 from shelfmark.run import execute
 
+pytestmark = pytest.mark.slow
+
 PRODUCTS = (
     "product_id string, source string, source_key string, region string, title string, brand string, "
     "price decimal(18,2), currency string, language string, category_paths array<string>, content_hash string, run_id string"
