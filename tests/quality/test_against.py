@@ -60,7 +60,9 @@ def results(spark, name, now, was=None, only=None, sources=("s",), accepted=None
     suite = definitions.load(name)
     if only:
         suite = replace(suite, comparisons=tuple(e for e in suite.comparisons if e.check in only))
-    sides = Sides(side(now), side(was) if was is not None else None, "c0", RUN, DAY, sources, accepted or {})
+    sides = Sides(
+        now.__contains__, side(now), side(was) if was is not None else None, "c0", RUN, DAY, sources, accepted or {}
+    )
     return {json.loads(r.observed)["check"]: r for r in against.compare(spark, suite, sides)}
 
 
@@ -211,7 +213,9 @@ def test_bronze_holds_what_the_books_count(spark):
     assert failed(spark, "bronze.raw_products", books) == {}
     (off,) = failed(spark, "bronze.raw_products", books | {"bronze.files": [file(1, 6)]})["books"]
     assert (off["in_books"], off["in_bronze"]) == (6, 5)
-    assert set(failed(spark, "bronze.raw_products", {"bronze.raw_products": raw})) == {"books"}
+    assert set(failed(spark, "bronze.raw_products", books | {"bronze.files": []})) == {"books"}
+    said = results(spark, "bronze.raw_products", {"bronze.raw_products": raw})["books"]
+    assert (said.success, json.loads(said.observed)["skipped"]) == (True, "bronze.files is not there yet")
 
 
 def seen(n, last, start=0, first=EARLIER):
@@ -598,7 +602,7 @@ def test_a_check_that_is_written_wrong_is_told_before_spark_starts(tmp_path, que
 
 def test_sql_that_spark_refuses_names_file_and_check(spark, tmp_path):
     suite = suite_of(tmp_path, "SELECT nope FROM {batch}")
-    sides = Sides(lambda name: frame(spark, name, []), None, None, RUN, DAY)
+    sides = Sides(lambda name: True, lambda name: frame(spark, name, []), None, None, RUN, DAY)
     with pytest.raises(UsageError, match=r"silver\.splits\.json: check c: Spark refuses its SQL: .*nope"):
         against.compare(spark, suite, sides)
     suite = suite_of(tmp_path, "SELECT assert_true(false) FROM (SELECT count(*) FROM {batch})")

@@ -5,14 +5,15 @@ came empty, prices a hundred times as high, keys that are all new, predictions o
 an `unexpected_rows_expectation` with a name (`meta.check`) in the suite of a table; its SQL returns one row a violation,
 and those rows are what people read. It may name in braces:
 
-- `{batch}`: the table on the branch; `{release}`: the same table at the newest release; `{silver.catalogue}`: any
-  other table on the branch; an empty one where there is none yet;
+- `{batch}`: the table on the branch; `{release}`: the same table at the newest release, an empty one where the release
+  lacks it; `{silver.catalogue}`: any other table on the branch;
 - a view of the suite (`meta.views`): SQL that is evaluated once for all its checks. One over `{table}`, or over another
   view of it, `{table.NAME}`, makes two views: `{batch.NAME}` and `{release.NAME}`. Any other is `{NAME}`;
 - `{run_id}`, `{run_date}`: literals of this run; `{sources}`: a view of the sources in its settings, column `source`;
 - the numbers of the check's `meta.thresholds`.
 
-1. A check that names the release holds where there is none, and nothing is read for it.
+1. A check that names the release holds where there is none yet, and one that names another table where that is not
+   there yet; nothing is read for it.
 2. The views are cached, and all checks of a table go to Spark as one job that returns a few rows of each.
 3. A failed check that a person accepted for this run (`--accept TABLE:CHECK`) stays failed in silver.check_results,
    with who accepted it, as a warning: it does not stop the run.
@@ -48,10 +49,11 @@ _names = itertools.count()
 class Sides:
     """What the SQL of checks may name.
 
-    `batch` and `release` give a table by its name on the branch and at the newest release; `release` and `commit` (the
-    release's id) are None before the first release. `accepted`: {"table:check": who} of this run.
+    `has` and `batch` tell whether a table is on the branch, and give it; `release` gives it at the newest release.
+    `release` and `commit` (the release's id) are None before the first. `accepted`: {"table:check": who} of this run.
     """
 
+    has: Callable[[str], bool]
     batch: Callable[[str], DataFrame]
     release: Callable[[str], DataFrame] | None
     commit: str | None
@@ -93,17 +95,29 @@ def compare(spark: SparkSession, suite: Suite, sides: Sides) -> list[CheckResult
     """
     if not suite.comparisons:
         return []
-    first = [e for e in suite.comparisons if not sides.release and _needs_release(e, suite)]
-    asked = [e for e in suite.comparisons if e not in first]
+    skipped = {e.check: why for e in suite.comparisons if (why := _why_skipped(e, suite, sides))}
+    asked = [e for e in suite.comparisons if e.check not in skipped]
     found = _evaluate(spark, suite, asked, sides) if asked else {}
-    return [_result(suite, e, found.get(e.check), sides) for e in suite.comparisons]
+    return [_result(suite, e, found.get(e.check), skipped.get(e.check), sides) for e in suite.comparisons]
 
 
-def _needs_release(e: Expectation, suite: Suite) -> bool:
+def _why_skipped(e: Expectation, suite: Suite, sides: Sides) -> str | None:
+    if not sides.release and _names_release(e, suite):
+        return "there is no release yet to compare with"
+    tables = (name for name in _all_named(e, suite) if name in TABLES)
+    return next((f"{name} is not there yet" for name in tables if not sides.has(name)), None)
+
+
+def _names_release(e: Expectation, suite: Suite) -> bool:
+    return any(name.split(".")[0] == "release" for name in _all_named(e, suite))
+
+
+def _all_named(e: Expectation, suite: Suite) -> list[str]:
+    """Names in braces in the SQL of a check and of the views it names."""
     wanted = named(e.kwargs["unexpected_rows_query"])
     for name in wanted:  # grows while views name more
         wanted += [inner for inner in named(suite.views.get(name, "")) if inner not in wanted]
-    return any(name.split(".")[0] == "release" for name in wanted)
+    return wanted
 
 
 def _evaluate(
@@ -195,15 +209,17 @@ def _rows(frame: DataFrame, check: str) -> DataFrame:
     return frame.select(F.lit(check).alias("check"), violation.alias("violation"))
 
 
-def _result(suite: Suite, e: Expectation, found: tuple[int, list[str]] | None, sides: Sides) -> CheckResult:
+def _result(
+    suite: Suite, e: Expectation, found: tuple[int, list[str]] | None, skipped: str | None, sides: Sides
+) -> CheckResult:
     name = f"{suite.table}:{e.check}"
     severity = e.severity
     observed: dict[str, Any] = {"check": e.check}
     if found is None:
-        observed["skipped"] = "there is no release yet to compare with"
+        observed["skipped"] = skipped
     else:
         observed["broken"] = found[0]
-        if _needs_release(e, suite):
+        if _names_release(e, suite):
             observed["release"] = sides.commit
     broken = bool(found and found[0])
     if broken:
