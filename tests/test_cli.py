@@ -41,6 +41,7 @@ def test_help_speaks_to_the_three_kinds_of_user():
         (["pipeline", "--sources", "costco", "--data", "nowhere"], "nowhere"),
         (["pipeline", "--sources", "costco", "--from", "nothing"], "--from nothing: choose one of ingest"),
         (["pipeline", "--sources", "costco", "--set", "text.costs=1"], "text.costs: unknown key"),
+        (["pipeline", "--accept", "silver.products:much"], "no such check; there are: bronze.files:feed_size"),
         (["pipeline", "--env", "mars"], "--env is one of base, demo"),
         (["pipeline", "--run-id", "tonight"], "begin it with the day"),
         (["run", "cook"], "no job 'cook'; there are: ingest"),

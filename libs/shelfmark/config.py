@@ -148,6 +148,10 @@ class Settings(Section):
     mlflow_artifacts: str | None = Field(
         None, description="where MLflow keeps artifacts, for a database that is no SQLite"
     )
+    accept: list[str] = Field(
+        [], description="checks that may fail in this one run, table:check; on the command line: --accept"
+    )
+    accepted_by: str | None = Field(None, description="who accepts them; empty: the user of the process")
     spark: Spark = Spark()
     ingest: Ingest = Ingest()
     dedupe: Dedupe = Dedupe()
@@ -203,6 +207,10 @@ def load(env: str | None = None, overrides: list[str] | None = None, **values: A
             content = yaml.safe_load(path.read_text()) or {}
         except yaml.YAMLError as error:
             raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        if "accept" in content:
+            raise UsageError(
+                f"{path}: accept: a check is accepted for one run, on the command line: --accept TABLE:CHECK"
+            )
         _merge(merged, content)
     for text in overrides or []:
         key, equals, value = text.partition("=")

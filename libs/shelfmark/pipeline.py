@@ -22,6 +22,7 @@ from shelfmark import session
 from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
 from shelfmark.ingest import bronze, mapping
 from shelfmark.lake import Lake, open_lake
+from shelfmark.quality import against
 from shelfmark.run import Outcome, changed, execute, new_run_id, recipe_fingerprint, run_date
 from shelfmark.tables import JOBS
 from shelfmark.taxonomy import files
@@ -142,6 +143,7 @@ def _checked(settings: Settings, run_id: str | None, ingests: bool) -> str:
     """A valid run id; all that can be wrong with settings and mappings is said before Spark starts."""
     run_id = run_id or new_run_id()
     run_date(run_id)
+    against.accepted(settings.accept)
     lake = open_lake(settings)
     published = {
         (c.metadata.get("job"), c.metadata.get("run_id")) for c in lake.log() if c.metadata.get("status") == "done"

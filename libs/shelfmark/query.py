@@ -10,8 +10,8 @@ from shelfmark import config, session
 from shelfmark.config import Settings
 from shelfmark.errors import UsageError
 from shelfmark.lake import Lake, NotFound, open_lake
-from shelfmark.run import load
-from shelfmark.tables import TABLES, table
+from shelfmark.run import read_at
+from shelfmark.tables import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,12 +38,7 @@ def open_reader(of: Settings | str | Path, at: str | None = None) -> tuple[Lake,
 
 def read(spark: SparkSession, lake: Lake, commit: str, name: str) -> DataFrame:
     """A table at a commit; an empty frame with its columns where it is not there yet."""
-    contract = table(name)
-    folders = [contract.path] if contract.writers is None else [f"{contract.path}/{w}" for w in contract.writers]
-    paths = [path for folder in folders if (path := lake.read_path(commit, folder))]
-    if not paths:
-        return spark.createDataFrame([], contract.ddl)
-    return load(spark, paths, contract)
+    return read_at(spark, lake, commit, name)
 
 
 def query(spark: SparkSession, lake: Lake, commit: str, text: str) -> DataFrame:

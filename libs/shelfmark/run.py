@@ -17,7 +17,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from glob import glob
@@ -27,19 +27,22 @@ from typing import TYPE_CHECKING, Any
 from shelfmark import config
 from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
 from shelfmark.lake import Commit, Conflict, Lake, open_lake
-from shelfmark.quality import definitions, suites
+from shelfmark.quality import against, definitions, suites
 from shelfmark.tables import Table, table
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from shelfmark.config import Settings
+    from shelfmark.quality.definitions import Suite
 
+# Tables that only ever grow: what earlier runs added was checked then, so a run checks its own rows.
+APPENDED = ("bronze.raw_products", "silver.rejected")
 JOURNALS = ("silver.rejected", "silver.check_results", "gold.runs")
 RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})[A-Za-z0-9_-]*")
 # Settings that say where a run happens, not what it makes: a change of them is no reason to run a job again.
 WHERE = {"env", "home", "data", "sources", "source_dirs", "spark", "notify", "mlflow_uri", "mlflow_artifacts", "lake"}
-WHERE |= {"lakefs", "lock_wait", "retention"}
+WHERE |= {"lakefs", "lock_wait", "retention", "accept", "accepted_by"}
 
 
 def new_run_id() -> str:
@@ -86,6 +89,7 @@ class Run:
         self.stopped: dict[str, str] = {}
         self.written: list[str] = []
         self.folders: list[str] = []
+        self.accepted = against.accepted(settings.accept, settings.accepted_by)
         self.log = logging.LoggerAdapter(logging.getLogger("shelfmark"), {"run_id": run_id, "job": job})
 
     # -- tables -------------------------------------------------------------------------------------------------
@@ -219,16 +223,56 @@ class Run:
         return [self.lake.read_path(self.branch, folder) for folder in wanted if folder in folders]
 
     def validate(self) -> list[suites.CheckResult]:
-        """Results of the suites of all tables written, on the branch."""
-        names = [name for name in self.written if name not in JOURNALS and definitions.exists(name)]
-        return suites.validate_all([(self.read(name), definitions.load(name)) for name in names])
+        """Results of the suites of all tables written, on the branch: of the tables alone, then against the last
+        release and other tables, then of the journal rows that are going to be written."""
+        named = {name: definitions.load(name) for name in self.written if definitions.exists(name)}
+        results = suites.validate_all([(self._checked(name), suite) for name, suite in named.items()])
+        results += self._compare(suite for name, suite in named.items() if table(name).made_by(self.job))
+        if not results:  # nothing was written: a run record is all there will be
+            return []
+        checks, record = self._check_rows(results), [self._record("done", None)]
+        for name, rows in (("silver.check_results", checks), ("gold.runs", record)):
+            results += suites.validate(self._journal_frame(name, rows), name)
+        return results
+
+    def _checked(self, name: str) -> DataFrame:
+        """The rows of a table that this run answers for."""
+        rows = self.read(name)
+        return rows.where(self._mine()) if name in APPENDED else rows
+
+    def _compare(self, compared: Iterable[Suite]) -> list[suites.CheckResult]:
+        """Comparisons of tables that this job is the owner of: what a person erases, or maintenance rewrites, is no
+        surprise. What the checks read is no input of the job."""
+        inputs, release = dict(self.inputs), self.lake.release()
+        if self.accepted:
+            self.notes["accepted"] = self.accepted
+        sides = against.Sides(
+            has=self.has,
+            batch=self.read,
+            release=(lambda name: read_at(self.spark, self.lake, release.id, name)) if release else None,
+            commit=release.id if release else None,
+            run_id=self.run_id,
+            run_date=self.run_date,
+            sources=tuple(self.settings.sources),
+            accepted=self.accepted,
+        )
+        results = [result for suite in compared for result in against.compare(self.spark, suite, sides)]
+        self.inputs = inputs
+        return results
 
     def journal(self, status: str, reason: str | None, results: list[suites.CheckResult]) -> None:
         """Write check results and the run record on the branch."""
         if results:
-            rows = [asdict(result) for result in results]
-            self._append_journal("silver.check_results", rows, self._mine())
-        record = {
+            self._append_journal("silver.check_results", self._check_rows(results), self._mine())
+        self._append_journal(
+            "gold.runs", [self._record(status, reason)], f"{self._mine()} AND attempt = {self.attempt}"
+        )
+
+    def _check_rows(self, results: list[suites.CheckResult]) -> list[dict[str, Any]]:
+        return [asdict(result) for result in results]
+
+    def _record(self, status: str, reason: str | None) -> dict[str, Any]:
+        return {
             "job": self.job,
             "attempt": self.attempt,
             "status": status,
@@ -241,13 +285,15 @@ class Run:
             "seconds": round((datetime.now(UTC) - self.started).total_seconds(), 3),
             "started_at": self.started,
         }
-        self._append_journal("gold.runs", [record], f"{self._mine()} AND attempt = {self.attempt}")
 
     def _append_journal(self, name: str, rows: list[dict[str, Any]], replace: str) -> None:
+        self.write(name, self._journal_frame(name, rows), replace=replace)
+
+    def _journal_frame(self, name: str, rows: list[dict[str, Any]]) -> DataFrame:
         contract = table(name)
         full = [{**row, "run_id": self.run_id, "run_date": self.run_date} for row in rows]
         tuples = [tuple(row.get(column) for column in contract.columns) for row in full]
-        self.write(name, self.spark.createDataFrame(tuples, contract.ddl).coalesce(1), replace=replace)
+        return self.spark.createDataFrame(tuples, contract.ddl).coalesce(1)
 
     def checks(self, results: list[suites.CheckResult]) -> dict[str, dict[str, Any]]:
         """Evidence for every folder written: what its suite said; a journal or a model passes without one."""
@@ -309,6 +355,14 @@ def load(spark: SparkSession, paths: list[str], contract: Table) -> DataFrame:
     for missing in (f for f in contract.fields if f.name not in whole.columns):
         whole = whole.withColumn(missing.name, F.lit(None).cast(missing.type))
     return whole.select(*contract.columns)
+
+
+def read_at(spark: SparkSession, lake: Lake, commit: str, name: str) -> DataFrame:
+    """A table at a commit; an empty frame with its columns where it is not there yet."""
+    contract = table(name)
+    folders = [contract.path] if contract.writers is None else [f"{contract.path}/{w}" for w in contract.writers]
+    paths = [path for folder in folders if (path := lake.read_path(commit, folder))]
+    return load(spark, paths, contract) if paths else spark.createDataFrame([], contract.ddl)
 
 
 def code_version() -> str:

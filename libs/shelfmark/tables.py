@@ -41,6 +41,10 @@ class Table:
         """Path below the lake's root: `silver.products` -> `silver/products`."""
         return self.name.replace(".", "/")
 
+    def made_by(self, job: str) -> bool:
+        """Whether the job is one that makes the table's rows, not one that only keeps or erases them."""
+        return job in (self.writers or (self.owner,))
+
     @property
     def columns(self) -> list[str]:
         return [field.name for field in self.fields]

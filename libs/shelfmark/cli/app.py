@@ -44,6 +44,10 @@ Set = Annotated[
 ]
 Sources = Annotated[str | None, typer.Option(help="Sources to take in, comma separated: names of conf/sources/*.yml")]
 Data = Annotated[Path | None, typer.Option(help="Folder the sources' files are in")]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TABLE:CHECK", help="A check that may fail in this one run, e.g. silver.products:volume"),
+]
 RunId = Annotated[str | None, typer.Option(help="Id of the run, begins with the day: 20260131-nightly [default: now]")]
 
 
@@ -53,6 +57,7 @@ def load_settings(env: str | None, overrides: list[str] | None, home: Path | Non
         values["sources"] = [name.strip() for name in sources.split(",") if name.strip()]
     if data := values.pop("data", None):
         values["data"] = str(data)
+    values["accept"] = values.get("accept") or None
     return config.load(env, overrides, home=str(home) if home else None, **values)
 
 

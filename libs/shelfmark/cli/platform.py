@@ -9,7 +9,7 @@ import typer
 from rich.table import Table as Grid
 
 from shelfmark import config
-from shelfmark.cli.app import Data, Env, Home, RunId, Set, Sources, app, console, load_settings
+from shelfmark.cli.app import Accept, Data, Env, Home, RunId, Set, Sources, app, console, load_settings
 from shelfmark.errors import UsageError
 from shelfmark.tables import JOBS
 
@@ -27,11 +27,12 @@ def pipeline(
     ] = None,
     run_id: RunId = None,
     force: Annotated[bool, typer.Option(help="Run every job, also those whose inputs did not change")] = False,
+    accept: Accept = None,
 ) -> None:
     """Run all jobs in order in one Spark session, release, and print what came of it."""
     from shelfmark import pipeline as whole
 
-    settings = load_settings(env, set_, home, sources=sources, data=data)
+    settings = load_settings(env, set_, home, sources=sources, data=data, accept=accept)
     if resume and run_id and resume != run_id:
         raise UsageError("--resume RUN_ID names the run: leave --run-id away")
     code = whole.run(settings, console, run_id=resume or run_id, from_job=from_, force=force)
@@ -48,6 +49,7 @@ def run(
     set_: Set = None,
     run_id: RunId = None,
     force: Annotated[bool, typer.Option(help="Run it although its inputs did not change")] = False,
+    accept: Accept = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read settings and inputs, print what would be done")
     ] = False,
@@ -55,7 +57,7 @@ def run(
     """Run one job, as a cluster scheduler calls it."""
     from shelfmark import pipeline as whole
 
-    settings = load_settings(env, set_, home, sources=sources, data=data)
+    settings = load_settings(env, set_, home, sources=sources, data=data, accept=accept)
     if dry_run:
         whole.plan(job, settings, console)
         return

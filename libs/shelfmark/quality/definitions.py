@@ -1,10 +1,13 @@
 """Suite files: expectations/<table>.json, read with care and without any engine.
 
-A suite is JSON as Great Expectations writes it. Two keys of an expectation's `meta` are ours:
+A suite is JSON as Great Expectations writes it. These keys of an expectation's `meta` are ours:
 
 - `sentence` (required): the expectation in words, for the person who reads the report;
 - `action: "reject"` with `rule: <name>`: a row rule. A row that breaks it goes to silver.rejected under that name
-  instead of stopping the run; `shelfmark.quality.rules` evaluates it.
+  instead of stopping the run; `shelfmark.quality.rules` evaluates it;
+- `check: <name>` makes an `unexpected_rows_expectation` a comparison with the last release or with other tables:
+  `shelfmark.quality.against` says what its SQL may name and evaluates it. `thresholds` are numbers that SQL and
+  sentence name in braces.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from shelfmark.errors import UsageError
 from shelfmark.tables import TABLES
 
 SEVERITIES = ("critical", "warning", "info")
+ASKED = ("run_id", "run_date", "sources")
+"""What the SQL of a check may ask of the run: its id and day as literals, and a view of the sources in its settings."""
+NAMED = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,8 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Expectation:
-    """One expectation of a suite. `rule` is the row rule's name, None where it rejects no rows."""
+    """One expectation of a suite. `rule` is the row rule's name, None where it rejects no rows; `check` the name of a
+    comparison, None where the table alone decides."""
 
     type: str
     kwargs: dict[str, Any]
@@ -82,6 +89,7 @@ class Expectation:
     sentence: str
     id: str | None = None
     rule: str | None = None
+    check: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -98,12 +106,17 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Suite:
-    """The expectations of a table in file order; `name` is the file's stem."""
+    """The expectations of a table in file order; `name` is the file's stem.
+
+    `comparisons` need more than the table itself, see `against`; `views` are the SQL texts they share, by name.
+    """
 
     name: str
     table: str
     path: str
     expectations: tuple[Expectation, ...]
+    comparisons: tuple[Expectation, ...] = ()
+    views: dict[str, str] = field(default_factory=dict)
 
     @property
     def row_rules(self) -> tuple[Expectation, ...]:
@@ -143,11 +156,14 @@ def load(table: str, path: Path | str | None = None) -> Suite:
         _expectation(item, columns, f"{file}: expectation {number}")
         for number, item in enumerate(content["expectations"], start=1)
     )
+    views = _views(content.get("meta") or {}, file)
+    _check_comparisons(expectations, views, file)
     ids = [e.id for e in expectations if e.id]
     twice = next((i for i in ids if ids.count(i) > 1), None)
     if twice:
         raise UsageError(f"{file}: two expectations have the id {twice}; give one a new id")
-    return Suite(file.stem, table, str(file), expectations)
+    alone = tuple(e for e in expectations if not e.check)
+    return Suite(file.stem, table, str(file), alone, tuple(e for e in expectations if e.check), views)
 
 
 def _expectation(item: Any, columns: set[str], where: str) -> Expectation:
@@ -171,7 +187,73 @@ def _expectation(item: Any, columns: set[str], where: str) -> Expectation:
     if not isinstance(sentence, str) or not sentence.strip():
         raise UsageError(f"{where}: meta.sentence is missing; say in words what must hold, for the data steward")
     _check_kwargs(kind, kwargs, columns, where)
-    return Expectation(name, kwargs, severity, sentence, item.get("id"), _rule(kind, kwargs, meta, where), meta)
+    check, sentence = _check_name(name, meta, where), _filled(sentence, meta, where)
+    return Expectation(name, kwargs, severity, sentence, item.get("id"), _rule(kind, kwargs, meta, where), check, meta)
+
+
+def _check_name(type_: str, meta: dict, where: str) -> str | None:
+    check = meta.get("check")
+    if check is None:
+        return None
+    if type_ != "unexpected_rows_expectation":
+        raise UsageError(f"{where}: meta.check: only an unexpected_rows_expectation can compare with other tables")
+    if not isinstance(check, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", check):
+        raise UsageError(f"{where}: meta.check {check!r}; name the check in lower case letters, digits and _")
+    return check
+
+
+def _filled(sentence: str, meta: dict, where: str) -> str:
+    """The sentence with its thresholds, so that the number that decides is the number that people read."""
+    thresholds = meta.get("thresholds", {})
+    if not isinstance(thresholds, dict) or not all(map(_number, thresholds.values())):
+        raise UsageError(f"{where}: meta.thresholds {thresholds!r}; it is an object of numbers by name")
+    if not thresholds:
+        return sentence
+    try:
+        return sentence.format(**thresholds)
+    except (KeyError, ValueError, IndexError) as error:
+        raise UsageError(f"{where}: meta.sentence names {error}, which meta.thresholds does not have") from None
+
+
+def _views(meta: dict, file: Path) -> dict[str, str]:
+    views = meta.get("views", {})
+    if not isinstance(views, dict) or not all(isinstance(sql, str) for sql in views.values()):
+        raise UsageError(f"{file}: meta.views {views!r}; it is an object of SQL texts by name")
+    return views
+
+
+def _check_comparisons(expectations: tuple[Expectation, ...], views: dict[str, str], file: Path) -> None:
+    """Every name in braces is known, and every check of the table has a name of its own."""
+    names = [e.check for e in expectations if e.check]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"{file}: two expectations have the meta.check {twice!r}; give one a new name")
+    known = {"batch", "release", *ASKED, *TABLES}
+    pairs: set[str] = set()
+    singles: set[str] = set()
+    texts = []
+    for name, sql in views.items():  # one may be made of those before it
+        texts.append((f"meta.views.{name}", sql, {"table", *(f"table.{before}" for before in pairs), *singles}))
+        made_twice = any(n.split(".")[0] == "table" for n in named(sql))
+        (pairs if made_twice else singles).add(name)
+    known_by_checks = known | singles | {f"{side}.{name}" for side in ("batch", "release") for name in pairs}
+    for number, e in enumerate(expectations, start=1):
+        if e.check:
+            own = known_by_checks | set(e.meta.get("thresholds", {}))
+            texts.append((f"expectation {number} ({e.check})", e.kwargs["unexpected_rows_query"], own))
+        elif e.type == "unexpected_rows_expectation" and set(named(e.kwargs["unexpected_rows_query"])) != {"batch"}:
+            raise UsageError(f"{file}: expectation {number}: its SQL reads {{batch}} alone, or it needs a meta.check")
+    for where, sql, own in texts:
+        unknown = [name for name in named(sql) if name not in known | own]
+        if unknown:
+            raise UsageError(
+                f"{file}: {where}: {{{unknown[0]}}} is unknown; there are: {', '.join(sorted(known | own))}"
+            )
+
+
+def named(sql: str) -> list[str]:
+    """Names in braces in the SQL of a check, in order."""
+    return NAMED.findall(sql)
 
 
 def _rule(kind: Kind, kwargs: dict, meta: dict, where: str) -> str | None:
@@ -221,7 +303,7 @@ _VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "regex_list": ("a list of regular expressions", _texts),
     "match_on": ("any or all", lambda v: v in ("any", "all")),
     "column_list": ("a list of two or more columns", lambda v: _texts(v) and len(v) > 1),
-    "unexpected_rows_query": ("SQL that reads {batch}", lambda v: isinstance(v, str) and "{batch}" in v),
+    "unexpected_rows_query": ("SQL that reads {batch}", lambda v: isinstance(v, str) and bool(named(v))),
 }
 _IGNORE = {
     "column_A": ("both_values_are_missing", "either_value_is_missing", "neither"),
