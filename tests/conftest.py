@@ -58,7 +58,12 @@ class PostgresServer:
         subprocess.run([*command, "-E", "UTF8", "--locale=C.UTF-8", "-N"], check=True, capture_output=True, **self.user)
 
     def start(self):
-        options = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self.folder, "fsync": "off"}
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.folder,
+            "fsync": "off",
+        }
         command = [self.programs / "postgres", "-D", self.data]
         command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with open(self.folder / "log", "ab") as log:

@@ -467,9 +467,14 @@ class Sqlite:
         last = _literal(since, kind == "number", self.source)
         if kind == "number":
             return f"({last} - {overlap or 0})", last
-        # A blank sorts before the T of ISO 8601, so that this bound takes in rather too much.
-        before = datetime.fromisoformat(since[:19]) - timedelta(seconds=OVERLAP_SECONDS if overlap is None else overlap)
-        return _literal(before.isoformat(" "), False, self.source), last
+        seconds = OVERLAP_SECONDS if overlap is None else overlap
+        if not seconds:
+            return last, last
+        before = datetime.fromisoformat(since[:19]) - timedelta(seconds=seconds)
+        # As texts compare: a day alone before its hours, and a blank before the T of ISO 8601, so that this bound takes
+        # in rather too much.
+        text = before.date().isoformat() if len(since) == 10 else before.isoformat(" ")
+        return _literal(text, False, self.source), last
 
     def cuts(self, partition: Any, kind: str, rows: str) -> list[str]:
         """Literals between the parts of a column, see `_evenly`."""

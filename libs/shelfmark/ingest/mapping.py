@@ -327,6 +327,13 @@ class Source(Option):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
+    def address(self) -> str | None:
+        """Address of the database or API it is read from; None for files."""
+        if self.database is not None:
+            return self.database.address
+        return self.api.url if self.api is not None else None
+
+    @property
     def labels(self) -> bool:
         """Whether its categories are labels to learn from."""
         return self.categories is not None and self.categories.labels
