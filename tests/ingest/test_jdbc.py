@@ -120,7 +120,7 @@ def test_a_source_is_files_or_a_database_or_an_api(tmp_path):
     text = MAPPING.format(database="{url: 'jdbc:sqlite:x.db', table: t}")
     for more in ("files: x.csv\nformat: {kind: csv}\n", "format: {kind: csv}\n", "api: {url: 'https://x.org/a'}\n"):
         path.write_text(text + more)
-        with pytest.raises(UsageError, match="leave it out beside `database`|give one of files, database, api"):
+        with pytest.raises(UsageError, match=r"leave it out beside `database`|give one of files, database, api"):
             mapping.read(path)
 
 
