@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -216,7 +217,7 @@ def test_the_wait_a_server_asks_for_is_kept_unless_it_is_too_long(fetch, server)
 def test_requests_keep_their_rate(fetch, server):
     fetch(rate_limit_per_second=10)
     times = [at for *_, at in server.requests]
-    assert min(after - before for before, after in zip(times, times[1:], strict=False)) > 0.08
+    assert min(after - before for before, after in pairwise(times)) > 0.08
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class _Journal:
         # A whole set of pages is used again by the run that fetched it alone: another one wants today's.
         if about and about["request"] == request and (about["run_id"] == run_id if complete else young):
             self.lines = lines
-            self._begin(about)
+            self._begin({**about, "run_id": run_id})
             return
         for old in (*folder.glob("page-*.json"), *folder.glob("pages-*.json"), *folder.glob("*.part")):
             old.unlink(missing_ok=True)

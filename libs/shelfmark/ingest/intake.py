@@ -16,7 +16,7 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from shelfmark.errors import DataRefused, ServiceError, UsageError
-from shelfmark.ingest import api, bronze, jdbc, mapping, readers, silver
+from shelfmark.ingest import api, bronze, counting, jdbc, mapping, readers, silver
 from shelfmark.quality import rules
 from shelfmark.tables import table
 
@@ -168,7 +168,8 @@ def _pages_of_an_api(run: Run, source: Source, register: list) -> list[FeedFile]
     if file_hash is None:
         return []
     mapping.check_header(source, source.api.url, readers.header(path, source.format))
-    counted = bronze.count_all(run.spark, [path], source.format)[path]
+    # The pages are on this machine's disk already: a Spark job for one file would cost more than it saves.
+    counted = counting.count(path, source.format)
     sequence = _last_sequence(register) + 1
     return [FeedFile(source.api.url, file_hash, size, sequence, known=False, counted=counted, landed=path)]
 

@@ -307,18 +307,18 @@ class Postgres:
         column, kind = f"r.{quote(name)}", kinds[name]
         if kind in _POSTGRES_TIMES:
             # What is dated in the future is read, but does not keep the changes of today from being read.
-            highest = f"least(max({column}) FILTER (WHERE isfinite({column})), now()::{kind})"
+            highest, usable = f"least(m, now()::{kind})", f"isfinite({column})"
         elif kind in _POSTGRES_NUMBERS:
-            highest = f"max({column})"
+            highest, usable = "m", f"{column} <> 'NaN'" if kind == "numeric" else "TRUE"
         else:
             raise UsageError(
                 f"source {self.source}: watermark {name} is {kind}: a watermark is a whole number, a numeric, a date "
                 "or a timestamp"
             )
-        (value,) = self.rows(f"SELECT {highest}::text FROM {relation}")[0]
-        # Of an empty table `least` is the clock.
-        (some,) = self.rows(f"SELECT EXISTS (SELECT 1 FROM {relation} WHERE {column} IS NOT NULL)::text")[0]
-        return kind, value if some == "true" else None
+        # The inner query is one that an index on the column answers; an empty table has no watermark.
+        inner = f"SELECT max({column}) AS m FROM {relation} WHERE {usable}"
+        found = self.rows(f"SELECT {highest}::text FROM ({inner}) AS x WHERE m IS NOT NULL")
+        return kind, found[0][0] if found else None
 
     def bounds(self, kind: str, since: str, overlap: int | None) -> tuple[str, str]:
         """Literals of the lower bound and of the last value taken in."""
