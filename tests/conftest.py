@@ -1,6 +1,12 @@
 """One Spark session and one lakeFS server for all tests, and the real feeds where they are."""
 
 import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +32,89 @@ def real_data():
         message = f"no real feeds at {REAL}; set SHELFMARK_REAL_DATA"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     return REAL
+
+
+class PostgresServer:
+    """A PostgreSQL of its own in a folder, on a free port of 127.0.0.1, run by an ordinary user."""
+
+    def __init__(self, programs, folder):
+        self.programs, self.folder, self.process = Path(programs), Path(folder), None
+        self.data, self.password = self.folder / "data", "first-Secret-9"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"jdbc:postgresql://127.0.0.1:{self.port}/postgres"
+        # The server refuses to be root: then it is the user that Debian's package made, or nobody.
+        self.user = {}
+        if os.geteuid() == 0:
+            names = [entry.pw_name for entry in pwd.getpwall()]
+            user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+            self.user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+        secret = self.folder / "password"
+        secret.write_text(self.password)
+        secret.chmod(0o644)
+        command = [self.programs / "initdb", "-D", self.data, "-U", "shop", "-A", "scram-sha-256", "--pwfile", secret]
+        subprocess.run([*command, "-E", "UTF8", "--locale=C.UTF-8", "-N"], check=True, capture_output=True, **self.user)
+
+    def start(self):
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.folder,
+            "fsync": "off",
+        }
+        command = [self.programs / "postgres", "-D", self.data]
+        command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self.user)
+        for _ in range(300):
+            try:
+                self.execute("SELECT 1")
+                return
+            except Exception:
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                time.sleep(0.1)
+        raise TimeoutError((self.folder / "log").read_text())
+
+    def stop(self):
+        """At once, as a machine that loses power."""
+        if self.process is not None:
+            self.process.send_signal(3)  # SIGQUIT
+            self.process.wait(30)
+            self.process = None
+
+    def connect(self):
+        import psycopg
+
+        about = {"host": "127.0.0.1", "port": self.port, "dbname": "postgres", "user": "shop"}
+        return psycopg.connect(**about, password=self.password, autocommit=True, connect_timeout=5)
+
+    def execute(self, *statements):
+        """Run statements; the rows of the last one, where it has some."""
+        with self.connect() as connection:
+            for statement in statements:
+                cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A running PostgreSQL; skips where the server's programs are missing, fails in CI."""
+    found = shutil.which("initdb")
+    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    folders = [folder for folder in folders if (folder / "initdb").exists()]
+    if not folders:
+        message = "no PostgreSQL server here; install Debian's package postgresql, or put initdb on PATH"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    folder = tempfile.mkdtemp(prefix="shelfmark-postgres-")
+    server = PostgresServer(folders[-1], folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from shelfmark import session
-from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
+from shelfmark.errors import DataRefused, ServiceError, ShelfmarkError, UsageError
 from shelfmark.ingest import bronze, mapping
 from shelfmark.lake import Lake, open_lake
 from shelfmark.quality import against
@@ -87,10 +87,10 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
         raise
     reports.summary(console, commit.id, run_id, outcomes, written, settings.home)
     if stopped:
-        problem = DataRefused("; ".join(f"source {source} stopped: {why}" for source, why in stopped.items()))
+        problem = _stopped_sources(stopped, outcomes)
         _notify(settings, "ingest", run_id, problem)
         console.print(f"[red]the other sources are published, but[/] {problem}", highlight=False, soft_wrap=True)
-        return DataRefused.exit_code
+        return problem.exit_code
     return 0
 
 
@@ -107,10 +107,17 @@ def run_job(job: str, settings: Settings, console: Console, run_id: str | None, 
     commit = outcome.commit.id[:10] if outcome.commit else "-"
     console.print(f"{job} {outcome.status}: run {run_id}, commit {commit}, {outcome.seconds:.1f} s", highlight=False)
     if outcome.stopped:
-        problem = DataRefused("; ".join(f"source {source} stopped: {why}" for source, why in outcome.stopped.items()))
+        problem = _stopped_sources(outcome.stopped, [outcome])
         _notify(settings, job, run_id, problem)
         raise problem
     return 0
+
+
+def _stopped_sources(stopped: dict[str, str], outcomes: list[Outcome]) -> ShelfmarkError:
+    """What to say of stopped sources: a service that failed where each of them did not answer, else refused data."""
+    outages = {source for outcome in outcomes for source in outcome.notes.get("outages", ())}
+    kind = ServiceError if outages >= stopped.keys() else DataRefused
+    return kind("; ".join(f"source {source} stopped: {why}" for source, why in stopped.items()))
 
 
 def plan(job: str, settings: Settings, console: Console) -> None:
@@ -124,6 +131,8 @@ def plan(job: str, settings: Settings, console: Console) -> None:
     )
     if job == "ingest":
         for source in mapping.load_all(settings.sources, settings.source_dirs):
+            if source.address:
+                console.print(f"  {source.name}: would read {source.address}", highlight=False, soft_wrap=True)
             for path in bronze.files(source.files, settings.data):
                 console.print(
                     f"  {source.name}: would read {path} ({Path(path).stat().st_size:,} bytes)", highlight=False
@@ -153,6 +162,7 @@ def _checked(settings: Settings, run_id: str | None, ingests: bool) -> str:
             raise UsageError("no sources: name them with --sources a,b or in the settings")
         head = lake.head()
         for source in mapping.load_all(settings.sources, settings.source_dirs):
+            mapping.check_secrets(source)
             # Later a source's files may be gone: what was taken in is in bronze.
             if head is None or "bronze/files" not in lake.folders(head.id):
                 bronze.files(source.files, settings.data)

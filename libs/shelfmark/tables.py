@@ -93,8 +93,10 @@ TABLES: dict[str, Table] = {
             "a feed file taken in",
             (
                 Field("source", "string", "name of the source: conf/sources/<source>.yml", False),
-                Field("file", "string", "path of the file as read", False),
-                Field("file_hash", "string", "sha256 of the file's bytes", False),
+                Field("file", "string", "path of the file as read, or address of the database or API", False),
+                Field(
+                    "file_hash", "string", "sha256 of the file's bytes; of an extraction, of it and those before", False
+                ),
                 Field("mapping_hash", "string", "sha256 of the source's mapping; with file_hash the idempotence key"),
                 Field("bytes", "bigint", "size of the file in bytes"),
                 Field("sequence", "bigint", "order of intake: a later file's records are newer where no time is given"),
@@ -105,6 +107,7 @@ TABLES: dict[str, Table] = {
                 Field("unchanged", "bigint", "records equal to the known product"),
                 Field("rejected", "bigint", "records refused, see silver.rejected"),
                 Field("superseded", "bigint", "records replaced by a newer or merged record of the same key"),
+                Field("watermark", "string", "what a database was read up to; the next extraction starts there"),
                 _RUN_ID,
                 _RUN_DATE,
             ),
@@ -117,8 +120,8 @@ TABLES: dict[str, Table] = {
             "a record as read; appended, never changed",
             (
                 Field("source", "string", "name of the source", False),
-                Field("file", "string", "path of the file as read"),
-                Field("file_hash", "string", "sha256 of the file's bytes", False),
+                Field("file", "string", "path of the file as read, or address of the database or API"),
+                Field("file_hash", "string", "the extraction or file, as in bronze.files", False),
                 Field("record_number", "bigint", "position of the record in the file, from 1", False),
                 Field("line", "bigint", "line the record starts on, from 1; null in formats without lines"),
                 Field("payload", "string", "every vendor field as text, a JSON object; the raw text if unreadable"),

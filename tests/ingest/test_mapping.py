@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shelfmark.errors import UsageError
-from shelfmark.ingest import mapping, readers
+from shelfmark.ingest import connections, mapping, readers
 from shelfmark.ingest.mapping import FeedProblem
 from shelfmark.ingest.normalise import compile_source, product_id
 
@@ -281,7 +281,8 @@ def test_every_one_line_example_of_the_documentation_is_accepted(source, example
 
 
 def test_every_option_is_documented():
-    models = [v for v in vars(mapping).values() if isinstance(v, type) and issubclass(v, mapping.Option)]
+    sections = [*vars(mapping).values(), *vars(connections).values()]
+    models = [v for v in sections if isinstance(v, type) and issubclass(v, mapping.Option | connections.Section)]
     assert len(models) > 8
     options = {f.alias or n for model in (*models, mapping.Format) for n, f in model.model_fields.items()}
     # Only inside: what `key: sku` and `language: en` are short for, and the file's own name.

@@ -7,14 +7,16 @@ shares no code with the readers that fill bronze.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from shelfmark.errors import DataRefused, UsageError
-from shelfmark.ingest import bronze, mapping, readers, silver
+from shelfmark.errors import DataRefused, ServiceError, UsageError
+from shelfmark.ingest import api, bronze, counting, jdbc, mapping, readers, silver
 from shelfmark.ingest.formats import expanded
 from shelfmark.quality import rules
 from shelfmark.tables import table
@@ -32,7 +34,11 @@ Counts = dict[tuple[str, str], tuple[int, int]]
 
 @dataclass(frozen=True)
 class FeedFile:
-    """A file of a source. `known`: its records are in bronze already and are only mapped again."""
+    """A file of a source. `known`: its records are in bronze already and are only mapped again.
+
+    An extraction of a database or an API is a file as well: `path` is then its address and `landed` where the pages of
+    an API lie. `watermark`: what a database was read up to; `reread`: nothing in it is beyond the watermark before.
+    """
 
     path: str
     file_hash: str
@@ -40,6 +46,10 @@ class FeedFile:
     sequence: int
     known: bool
     counted: int | None = None
+    watermark: str | None = None
+    reread: bool = False
+    landed: str | None = None
+    extraction: jdbc.Extraction | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -54,33 +64,67 @@ class Feed:
     def hashes(self) -> list[str]:
         return [file.file_hash for file in self.files]
 
+    @property
+    def extractions(self) -> list[jdbc.Extraction]:
+        return [file.extraction for file in self.files if file.extraction is not None]
+
 
 def feeds(run: Run) -> list[Feed]:
-    """Sources that have something to take in; a source whose files cannot be read is stopped, the others go on."""
+    """Sources that have something to take in; a source whose files cannot be read is stopped, the others go on.
+
+    A source that does not answer is stopped as well; where it leaves nothing to do, `ServiceError` is raised.
+    """
     sources = mapping.load_all(run.settings.sources, run.settings.source_dirs)
     # One row a file ever taken in: thousands at the most.
-    register = run.read("bronze.files").select("source", "file", "file_hash", "mapping_hash", "bytes", "sequence")
+    register = run.read("bronze.files")
+    register = register.select("source", "file", "file_hash", "mapping_hash", "bytes", "sequence", "watermark")
     register = register.where(F.col("source").isin([s.name for s in sources])).collect()
-    found = []
+    found, outages = [], []
     for source in sources:
         try:
             feed = _feed(run, source, [row for row in register if row.source == source.name])
-        except (readers.FileProblem, mapping.FeedProblem) as problem:
+        except (readers.FileProblem, mapping.FeedProblem, ServiceError) as problem:
             run.stop_source(source.name, str(problem))
+            outages += [source.name] if isinstance(problem, ServiceError) else []
             continue
+        except BaseException:
+            _close(found)
+            raise
         if feed.files:
             found.append(feed)
             run.log.info("source %s: %d files to take in", source.name, len(feed.files))
         else:
             run.log.info("source %s: nothing new, every file was taken in with this mapping before", source.name)
+    if outages:
+        if len(outages) == len(sources):
+            raise ServiceError("; ".join(run.stopped[name] for name in outages))
+        run.note(outages=outages)
     return found
 
 
 def _feed(run: Run, source: Source, register: list) -> Feed:
-    known = {row.file_hash: row for row in register}
     remapped = any(row.mapping_hash != source.hash for row in register)
+    if source.database is not None:
+        files = _rows_of_a_database(run, source, register)
+    elif source.api is not None:
+        files = _pages_of_an_api(run, source, register)
+    else:
+        files = _new_files(run, source, register)
+    if remapped:
+        again = {row.file_hash: row for row in register}.values()
+        known = [FeedFile(r.file, r.file_hash, r.bytes, r.sequence, known=True, watermark=r.watermark) for r in again]
+        files = known + files
+    for file in files:
+        if file.counted == 0:
+            run.log.warning("source %s: %s holds no records", source.name, file.path)
+    return Feed(source, tuple(sorted(files, key=lambda file: file.sequence)), remapped)
+
+
+def _new_files(run: Run, source: Source, register: list) -> list[FeedFile]:
+    """The files that were not taken in before, counted."""
+    known = {row.file_hash for row in register}
     fresh: dict[str, FeedFile] = {}
-    sequence = max((row.sequence for row in register), default=0)
+    sequence = _last_sequence(register)
     for path in _files(run, source, register):
         file_hash, size = bronze.fingerprint(path)
         if file_hash in known or file_hash in fresh:
@@ -89,14 +133,72 @@ def _feed(run: Run, source: Source, register: list) -> Feed:
         sequence += 1
         fresh[file_hash] = FeedFile(path, file_hash, size, sequence, known=False)
     counts = bronze.count_all(run.spark, [file.path for file in fresh.values()], source.format) if fresh else {}
-    files = [replace(file, counted=counts[file.path]) for file in fresh.values()]
-    if remapped:
-        again = {row.file_hash: row for row in register}.values()
-        files = [FeedFile(r.file, r.file_hash, r.bytes, r.sequence, known=True) for r in again] + files
-    for file in files:
-        if file.counted == 0:
-            run.log.warning("source %s: %s holds no records", source.name, file.path)
-    return Feed(source, tuple(sorted(files, key=lambda file: file.sequence)), remapped)
+    return [replace(file, counted=counts[file.path]) for file in fresh.values()]
+
+
+def _rows_of_a_database(run: Run, source: Source, register: list) -> list[FeedFile]:
+    """One extraction: rows at or beyond the watermark that was published last; none where they are the same again."""
+    address = jdbc.address(source.database, run.settings.data)
+    marks = [row for row in register if row.file == address and row.watermark is not None]
+    since = max(marks, key=lambda row: row.sequence).watermark if marks else None
+    landing = api.landing(run.settings.home, source.name)
+    found = jdbc.extract(run.spark, source.database, source.name, run.settings.data, landing, since)
+    try:
+        mapping.check_header(source, address, found.names)
+        file_hash = _extraction_hash(source, address, found.content, register)
+    except BaseException:
+        found.close()
+        raise
+    if file_hash is None:
+        found.close()
+        return []
+    return [
+        FeedFile(
+            address, file_hash, found.bytes, _last_sequence(register) + 1, known=False, counted=found.counted,
+            watermark=found.watermark, reread=since is not None and not found.fresh, extraction=found,
+        )
+    ]  # fmt: skip
+
+
+def _pages_of_an_api(run: Run, source: Source, register: list) -> list[FeedFile]:
+    """One extraction: all pages in one file; none where they are the same again."""
+    folder = api.landing(run.settings.home, source.name)
+    path = api.fetch(source.api, source.name, folder, run.run_id, run.log.info)
+    digest, size = bronze.fingerprint(path)
+    file_hash = _extraction_hash(source, source.api.url, digest, register)
+    if file_hash is None:
+        return []
+    mapping.check_header(source, source.api.url, readers.header(path, source.format))
+    # The pages are on this machine's disk already: a Spark job for one file would cost more than it saves.
+    counted = counting.count(path, source.format)
+    sequence = _last_sequence(register) + 1
+    return [FeedFile(source.api.url, file_hash, size, sequence, known=False, counted=counted, landed=path)]
+
+
+def _extraction_hash(source: Source, address: str, content: str, register: list) -> str | None:
+    """sha256 of an extraction and of all before it from there; None where the last one held the same.
+
+    A file that is delivered again is the same file; a price that goes back to what it was is a change. So the content
+    alone does not identify an extraction.
+    """
+
+    def chained(earlier: str) -> str:
+        return hashlib.sha256("\0".join((source.name, address, content, earlier)).encode()).hexdigest()
+
+    before = {row.file_hash: row.sequence for row in register if row.file == address}
+    *_, last_but_one, last = ("", "", *sorted(before, key=before.get))
+    return None if last and chained(last_but_one) == last else chained(last)
+
+
+def _last_sequence(register: list) -> int:
+    return max((row.sequence for row in register), default=0)
+
+
+def _close(feeds: Iterable[Feed]) -> None:
+    """Let go what databases hold for reading."""
+    for feed in feeds:
+        for extraction in feed.extractions:
+            extraction.close()
 
 
 def _files(run: Run, source: Source, register: list) -> list[str]:
@@ -115,24 +217,31 @@ def _files(run: Run, source: Source, register: list) -> list[str]:
 
 def to_bronze(run: Run, feeds: list[Feed]) -> None:
     """Append every record of the new files to bronze.raw_products as read."""
-    frames = [
-        bronze.raw_products(
-            run.spark,
-            [(file.path, file.file_hash) for file in feed.files if not file.known],
-            feed.source.format,
-            feed.source.name,
-            split_bytes=run.settings.ingest.split_mib << 20,
-        )
-        for feed in feeds
-        if any(not file.known for file in feed.files)
-    ]
-    if frames:
-        rows = _union(frames).withColumn("ingest_date", F.lit(run.run_date)).withColumn("run_id", F.lit(run.run_id))
-        try:
+    try:
+        frames = [frame for feed in feeds for frame in _raw_products(run, feed)]
+        if frames:
+            rows = _union(frames).withColumn("ingest_date", F.lit(run.run_date)).withColumn("run_id", F.lit(run.run_id))
             run.write("bronze.raw_products", rows, append=True)
-        except Exception as error:
-            # A file that changed since it was counted: the task's own words, not Spark's traceback around them.
-            raise bronze.file_problem_of(error) or error from None
+    except Exception as error:
+        # What changed or broke since it was counted: the task's own words, not Spark's traceback around them.
+        extractions = [extraction for feed in feeds for extraction in feed.extractions]
+        raise bronze.file_problem_of(error) or jdbc.problem_of(error, extractions) or error from None
+    finally:
+        _close(feeds)
+
+
+def _raw_products(run: Run, feed: Feed) -> list[DataFrame]:
+    """Records of the new files of a feed as read."""
+    name, split_bytes = feed.source.name, run.settings.ingest.split_mib << 20
+    fresh = [file for file in feed.files if not file.known]
+    frames = [jdbc.raw_products(run.spark, f.extraction, name, f.file_hash) for f in fresh if f.extraction is not None]
+    tasks = [(file.landed or file.path, file.file_hash) for file in fresh if file.extraction is None]
+    if tasks:
+        rows = bronze.raw_products(run.spark, tasks, feed.source.format, name, split_bytes=split_bytes)
+        # Pages are known by the address they came from, not by where they lay for a while.
+        landed = [file for file in fresh if file.landed]
+        frames.append(rows.withColumn("file", F.lit(landed[0].path)) if landed else rows)
+    return frames
 
 
 def normalised(run: Run, feeds: list[Feed]) -> DataFrame:
@@ -181,7 +290,9 @@ def refuse(run: Run, feeds: list[Feed], records: DataFrame) -> tuple[list[Feed],
     for feed in feeds:
         mine = [row for row in counted if row.source == feed.source.name]
         total, refused = sum(row.n for row in mine), sum(row.refused for row in mine)
-        if total and refused == total:
+        # Bad rows that a database shows again, and nothing new, are no news.
+        again = all(file.reread for file in feed.files)
+        if total and refused == total and not again:
             run.stop_source(feed.source.name, f"all {total} records were refused, see silver.rejected of this run")
         else:
             going.append(feed)
@@ -279,7 +390,7 @@ def balance(run: Run, feeds: list[Feed], read: Counts, changed: DataFrame) -> No
                 totals[key] += value
                 mine[key] += value
             about = (name, file.path, file.file_hash, feed.source.hash, file.bytes, file.sequence)
-            rows.append((*about, counted, records, *books[1:], run.run_id, run.run_date))
+            rows.append((*about, counted, records, *books[1:], file.watermark, run.run_id, run.run_date))
     if folded != totals["read"] - totals["rejected"]:
         raise DataRefused(
             f"the books do not balance: {totals['read'] - totals['rejected']} accepted records, but {folded} are "

@@ -19,6 +19,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from shelfmark.config import resource
 from shelfmark.errors import DataRefused, UsageError
+from shelfmark.ingest import connections
+from shelfmark.ingest.connections import Api, Database
 from shelfmark.ingest.formats import NAMED_KINDS, Format
 from shelfmark.ingest.jsonpath import parse_path
 from shelfmark.ingest.languages import LANGUAGES, undetectable
@@ -254,8 +256,10 @@ class Source(Option):
     name: str
     description: str = Field(description="what the feed is, for people")
     licence: str = Field(min_length=1, description="under which terms we hold the feed")
-    files: list[str] = Field(min_length=1, description="globs, relative to the data folder, or absolute")
-    format: Format
+    files: list[str] = Field([], description="globs, relative to the data folder, or absolute")
+    database: Database | None = Field(None, description="instead of files: a table or query")
+    api: Api | None = Field(None, description="instead of files: a paged JSON API")
+    format: Format | None = Field(None, description="how the files are written; none for a database")
     key: Annotated[Key, BeforeValidator(_key_section)]
     region: Annotated[Region, BeforeValidator(_region_section)]
     language: Annotated[Language, BeforeValidator(_language_section)]
@@ -267,6 +271,17 @@ class Source(Option):
     attribute_lists: list[AttributeList] = []
     title_quantities: bool = Field(True, description="also read quantities such as `6 x 330 ml` from the title")
     missing: list[str] = Field([], description="texts that mean no value, e.g. null, N/A")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _format_of_an_api(cls, content: Any) -> Any:
+        """Pages of an API are kept as one file, an array of them: its format follows from where their records are."""
+        api = content.get("api")
+        if not isinstance(api, dict) or content.get("format") or content.get("files"):
+            return content
+        items = api.get("items") or ""
+        path = ".".join(filter(None, ["item", str(items), "item"]))
+        return {**content, "format": {"kind": "json", "items": path}}
 
     @field_validator("files", mode="before")
     @classmethod
@@ -287,13 +302,36 @@ class Source(Option):
             raise ValueError("a title is needed: `title: <field>`")
         return value
 
+    @model_validator(mode="after")
+    def _one_origin(self) -> Source:
+        given = [name for name in ("files", "database", "api") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"give one of files, database, api; here: {', '.join(given) or 'none'}")
+        if self.files and self.format is None:
+            raise ValueError("`format` is needed beside `files`")
+        if self.database and self.format is not None:
+            raise ValueError("`format` is for files: leave it out beside `database`")
+        if self.api and self.format.items != self.api.json_path:
+            raise ValueError("`format` is for files: leave it out beside `api`")
+        return self
+
     @property
     def hash(self) -> str:
-        """sha256 of what decides how a record is read: comments, description, licence and file list do not count."""
+        """sha256 of what decides how a record is read: comments, description, licence and where it comes from do not."""
         content = self.model_dump(
-            mode="json", by_alias=True, exclude_defaults=True, exclude={"description", "licence", "files"}
+            mode="json",
+            by_alias=True,
+            exclude_defaults=True,
+            exclude={"description", "licence", "files", "database", "api"},
         )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def address(self) -> str | None:
+        """Address of the database or API it is read from; None for files."""
+        if self.database is not None:
+            return self.database.address
+        return self.api.url if self.api is not None else None
 
     @property
     def labels(self) -> bool:
@@ -365,6 +403,12 @@ def read(path: str | Path) -> Source:
         raise UsageError(_first_error(error, tree, path)) from None
 
 
+def check_secrets(source: Source) -> None:
+    """Whether the environment has what the source names. Raises `UsageError`."""
+    for variable in connections.variables(source.database, source.api):
+        connections.secret(variable, source.name)
+
+
 class FeedProblem(DataRefused):
     """A feed file that does not fit its mapping: the source stops, others go on."""
 
@@ -372,20 +416,20 @@ class FeedProblem(DataRefused):
 def check_header(source: Source, path: str, header: Sequence[str]) -> None:
     """Whether a file has the fields the mapping reads. Raises `FeedProblem` naming those it lacks.
 
-    `header`: the field names of a kind that names them all (`NAMED_KINDS`); otherwise those met in its first records,
-    where a sparse field may well be absent, so that only key, region, title, price and categories are asked for. An
-    empty header (a file without records) fits.
+    `header`: the field names of a kind that names them all (`NAMED_KINDS`) or of a database; otherwise those met in its
+    first records, where a sparse field may well be absent, so that only key, region, title, price and categories are
+    asked for. An empty header (a file without records) fits.
     """
     if not header:
         return
-    named = source.format.kind in NAMED_KINDS
+    named = source.format is None or source.format.kind in NAMED_KINDS
     have, needed = set(header), _needed(source, named)
     lacking = [" or ".join(sorted(group)) for group in needed if not group & have]
     if lacking:
         some = ", ".join(list(header)[:12]) + (", ..." if len(header) > 12 else "")
         hint = (
             f" (is the delimiter {source.format.delimiter!r} right?)"
-            if source.format.kind == "csv" and len(header) == 1
+            if source.format and source.format.kind == "csv" and len(header) == 1
             else ""
         )
         raise FeedProblem(
@@ -432,7 +476,8 @@ def _first_error(error: ValidationError, tree: yaml.Node, path: Path) -> str:
         message = f"unknown field; `fields:` knows {', '.join(TEXT_FIELDS)}"
     else:
         message = wrong["msg"].removeprefix("Value error, ")
-    return f"{path}:{_line(tree, wrong['loc'])}: {key}: {message}; see docs/sources.md"
+    place = f"{path}:{_line(tree, wrong['loc'])}: " + (f"{key}: " if key else "")
+    return f"{place}{message}; see docs/sources.md"
 
 
 def _line(node: yaml.Node | None, steps: Sequence[str | int]) -> int:
