@@ -84,9 +84,7 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
         _notify(settings, current, run_id, error)
         _say_how_to_go_on(console, error, current, run_id)
         if isinstance(error, DataRefused):
-            with _quiet():
-                docs = reports.data_docs(session.start(settings), lake, lake.resolve("main").id, settings, run_id)
-                console.print(f"what was refused and why: {docs.as_uri()}", soft_wrap=True, highlight=False)
+            _data_docs(settings, console, run_id)
         raise
     reports.summary(console, commit.id, run_id, outcomes, written, settings.home)
     if stopped:
@@ -106,9 +104,13 @@ def run_job(job: str, settings: Settings, console: Console, run_id: str | None, 
         outcome = _execute(job, settings, session.start(settings), run_id, force)
     except Exception as error:
         _notify(settings, job, run_id, error)
+        if isinstance(error, DataRefused):
+            _data_docs(settings, console, run_id)
         raise
     commit = outcome.commit.id[:10] if outcome.commit else "-"
     console.print(f"{job} {outcome.status}: run {run_id}, commit {commit}, {outcome.seconds:.1f} s", highlight=False)
+    if job == "ingest" and outcome.status == "done":
+        _data_docs(settings, console, run_id)
     if outcome.stopped:
         problem = DataRefused("; ".join(f"source {source} stopped: {why}" for source, why in outcome.stopped.items()))
         _notify(settings, job, run_id, problem)
@@ -315,6 +317,16 @@ def _say_how_to_go_on(console: Console, error: Exception, job: str, run_id: str)
         console.print(
             f"{job} stopped run {run_id}; after mending: shelfmark pipeline --resume {run_id} …", highlight=False
         )
+
+
+def _data_docs(settings: Settings, console: Console, run_id: str) -> None:
+    """Write the data docs of a run that ends without the reports of a pipeline: a steward is to see what was refused."""
+    from shelfmark import reports
+
+    with _quiet():
+        lake = open_lake(settings)
+        docs = reports.data_docs(session.start(settings), lake, lake.resolve("main").id, settings, run_id)
+        console.print(f"what was checked and refused: {docs.as_uri()}", soft_wrap=True, highlight=False)
 
 
 def _notify(settings: Settings, job: str, run_id: str, error: Exception) -> None:

@@ -84,6 +84,7 @@ figure { margin: 1rem 0; } figure img, figure svg { max-width: 100%; height: aut
 figcaption { color: var(--soft); font-size: .88rem; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font-size: .86rem; }
+tr.bad .pill.bad { background: var(--card); }
 [hidden] { display: none !important; }
 .bar-of-tools { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; align-items: center; margin: 1rem 0 .4rem; font-size: .92rem; }
 .bar-of-tools input[type=search] { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line);
@@ -97,6 +98,7 @@ footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line
   table.cards tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
   table.cards td { display: block; border: 0; padding: .15rem .9rem; text-align: left; white-space: normal; width: auto !important; }
   table.cards td[data-label]::before { content: attr(data-label) " "; color: var(--soft); font-size: .82rem; }
+  table.cards tr.bad { background: var(--bad-soft); }
   table.cards td:empty { display: none; }
 }
 @media print { body { background: #fff; } .card, .scroll { break-inside: avoid; } details > * { display: block; } }

@@ -102,7 +102,7 @@ def test_failed_critical_check_says_that_the_tables_stay_as_they_were(tmp_path):
     docs.build(tmp_path, [run(checks=[check(success=False, rows=10, broken=3, share=0.3, examples=["N/A"])])])
     text = " ".join(Page(read(tmp_path)).text.split())
     assert "1 critical check failed, so the tables stay as they were" in text
-    assert "3 (30 %)" in text
+    assert "3 (30 %) break it" in text
     assert "N/A" in text
     assert "refused" in Page(read(tmp_path, "index.html")).text
 

@@ -256,10 +256,15 @@ def _command(where: str):
     """A function that writes a command of ours for a steward to copy."""
 
     def command(name: str, *options: Any) -> str:
-        words = (shlex.quote(str(option)) for option in options if option is not None)
+        words = (_quoted(str(option)) for option in options if option is not None)
         return " ".join(("shelfmark", name, *words)) + where
 
     return command
+
+
+def _quoted(word: str) -> str:
+    """A word as a person would write it for a shell: SQL, which has single quotes, in double ones."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _check(check: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,10 +342,8 @@ def _next(rule: Mapping[str, Any], run: Mapping[str, Any], where_to: str, publis
     names = [s["source"] for s in named[:5]]
     files = [mappings.get(name) or f"conf/sources/{name}.yml" for name in names if name]
     suite = f"expectations/{rule['table']}.json"
-    commands = [
-        command("rejected", "--run", run["run_id"], "--rule", rule["rule"], *(("--source", n) if n else ()))
-        for n in names
-    ]
+    which = [("--rule", rule["rule"], *(("--source", name) if name else ())) for name in names]
+    commands = [(command("rejected", "--run", run["run_id"], *one), "all of them") for one in which]
     sentences = []
     in_suite = rule["words"] is not None
     from_mapping = _MAPPING_RULES.get(rule["rule"])
@@ -351,16 +354,16 @@ def _next(rule: Mapping[str, Any], run: Mapping[str, Any], where_to: str, publis
         )
         if in_suite:
             sentences.append(f"Is the rule too strict? Then change it, or take it out: rule {rule['rule']} in {suite}.")
-        if published and rule["table"] == "silver.products":
-            sentences.append("Then read them again, first to see what would pass, then in earnest:")
-            again = [("--rule", rule["rule"], *(("--source", name) if name else ())) for name in names]
-            commands += [
-                text for one in again for text in (command("replay", *one, "--dry-run"), command("replay", *one))
-            ]
-        elif not published:
-            sentences.append("Then run it again; this run was not published, so its records are taken in then:")
-            commands.append(command("pipeline", "--resume", run["run_id"]))
         sentences.append("Are the records wrong? Then they stay refused: send the list to the vendor.")
+        if published and rule["table"] == "silver.products":
+            sentences.append("After a correction have them read again, first to see what would pass, then in earnest:")
+            commands += [(command("replay", *one, "--dry-run"), "what would pass") for one in which]
+            commands += [(command("replay", *one), "read them again") for one in which]
+        elif not published:
+            sentences.append(
+                "After a correction run it again: this run was not published, so its feeds are taken in then."
+            )
+            commands.append((command("pipeline", "--resume", run["run_id"]), "run it again"))
     else:
         sentences.append(
             "The file is broken at these places, so there is nothing to map: send the list to the vendor and take in the "
@@ -447,6 +450,8 @@ def shown(value: Any) -> str:
 
 def _broken(check: Mapping[str, Any]) -> str:
     """How many rows break a check, or what was seen instead where rows cannot be told apart."""
+    if check["broken"] == 0:
+        return "none"
     if check["broken"] is not None:
         share = f" ({_share(check['share'])})" if check["share"] else ""
         return f"{check['broken']:,}{share} {'breaks' if check['broken'] == 1 else 'break'} it"

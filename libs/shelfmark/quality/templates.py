@@ -44,7 +44,7 @@ what was refused, why, and what to do about it.</p>
 <tbody>
 {% for run in runs %}
 <tr data-state="{{ run.state }}" data-open="{{ run.open }}"{% if run.state == "bad" %} class="bad"{% endif %}>
-<td><b style="white-space:nowrap">{{ run.run_date }}</b><br><a class="small" href="{{ run.page }}">{{ run.run_id|shown }}</a></td>
+<td style="min-width:11rem"><b style="white-space:nowrap">{{ run.run_date }}</b><br><a class="small" href="{{ run.page }}">{{ run.run_id|shown }}</a></td>
 <td><span class="pill {{ run.state }}">{{ run.verdict }}</span>{% if run.replay %}<br><span class="small muted">replay</span>{% endif %}</td>
 <td>{% if run.failed.values()|sum %}<ul style="margin:0;padding-left:1.1rem">{{ failures(run) }}</ul>{% endif %}
 {% if run.checks %}<details><summary class="small">{{ run.checks - run.failed.values()|sum }} of {{ run.checks }} checks hold, {{ run.tables|length }} {{ "table" if run.tables|length == 1 else "tables" }}</summary>
@@ -147,7 +147,7 @@ failed, so the tables stay as they were before this run.
 {% if samples_shown %}<div class="bar-of-tools"><span data-search="tr.sample" hidden><input type="search" aria-label="Search the samples" placeholder="search the {{ samples_shown }} samples: source, key, text"> <output class="muted"></output></span></div>{% endif %}
 {% for rule in refused %}
 <h3 id="{{ rule.table }}-{{ rule.rule }}">{{ rule.rule|plain|capitalize }} <span class="muted">{{ rule.rows|number }}
-{{ "record" if rule.rows == 1 else "records" }}{% if rule.samples|length < rule.rows %}, {{ rule.samples|length }} of them here{% endif %}{% if rule.open < rule.rows %}, {{ rule.open|number ~ " still open" if rule.open else "none open" }}{% endif %}</span></h3>
+{{ "record" if rule.rows == 1 else "records" }}{% if rule.samples and rule.samples|length < rule.rows %}, {{ rule.samples|length }} of them here{% endif %}{% if rule.open < rule.rows %}, {{ rule.open|number ~ " still open" if rule.open else "none open" }}{% endif %}</span></h3>
 {% if rule.words %}<p>{{ rule.words }}</p>{% endif %}
 {% if rule.samples %}
 {{ samples(rule.samples[:5]) }}
@@ -160,7 +160,7 @@ failed, so the tables stay as they were before this run.
 {% if rule.open %}
 <div class="do"><p><b>What to do.</b></p>
 {% for sentence in rule.next.sentences %}<p>{{ sentence|shown }}</p>{% endfor %}
-<pre>{% for command in rule.next.commands %}{{ command|shown }}
+<pre>{% for command, why in rule.next.commands %}{{ command|shown }}  <span class="muted"># {{ why }}</span>
 {% endfor %}</pre></div>
 {% endif %}
 {% endfor %}
