@@ -96,6 +96,8 @@ def shell(line: str) -> str:
 
     program, *arguments = shlex.split(line)
     assert program == "shelfmark", f"the page runs commands of ours alone, not {line}"
+    # Workers of a session that was started elsewhere do not stand in this folder.
+    arguments = [str(Path(a).resolve()) if before == "--data" else a for before, a in zip(["", *arguments], arguments)]
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
         # Wide enough that no cell is folded, whatever the terminal.

@@ -44,7 +44,7 @@ def test_wrong_usage_and_an_empty_lake_are_one_line_and_exit_code_2(tmp_path, ar
     assert not (tmp_path / ".shelfmark").exists()
 
 
-HOSTILE = "[red]\x1b[31m[/] '=1+1"
+HOSTILE = "[red]\x1b[m[/] '=x"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def home(spark, tmp_path_factory):
     rows = [
         ["1", "Hat", "1.00"],
         *([str(n), "", "2.00"] for n in range(2, 5)),
-        ["5", "Cap", HOSTILE],
+        ["[red]\x1b[m[/]", "Cap", HOSTILE],
         ["6", "-----", "1"],
     ]
     text = io.StringIO()
@@ -96,7 +96,7 @@ def test_without_filters_a_summary_and_with_them_the_rows(home, capsys):
 @pytest.mark.slow
 def test_vendor_text_is_no_markup_and_no_escape_code(home, capsys):
     text = said(capsys, "rejected", "--home", home, "--rule", "price_unreadable")
-    assert "[red]" in text
+    assert "key [red]" in text
     assert "\x1b" not in text
 
 
@@ -107,7 +107,7 @@ def test_csv_and_json_hold_every_row_with_reason_place_key_and_payload(home, cap
     )
     assert len(rows) == 5
     assert all(row["reason"] and row["file"].endswith("shop.csv") and row["state"] == "open" for row in rows)
-    assert json.loads(next(row for row in rows if row["key"] == "5")["payload"])["price"] == HOSTILE
+    assert json.loads(next(row for row in rows if row["rule"] == "price_unreadable")["payload"])["price"] == HOSTILE
     lines = said(capsys, "rejected", "--home", home, "--all", "--format", "json").splitlines()
     assert sorted(json.loads(line)["record_number"] for line in lines) == [2, 3, 4, 5, 6]
 

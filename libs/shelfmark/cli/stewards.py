@@ -154,7 +154,7 @@ def _print(rows: DataFrame, format_: str, note: str, which: Which) -> None:
     if "payload" in rows.columns:
         _print_records(found[:SHOWN])
     else:
-        grid = Grid(*(Text(name) for name in rows.columns), box=None)
+        grid = Grid(*rows.columns, box=None)
         for row in found[:SHOWN]:
             grid.add_row(*(_plain(f"{value:,}" if isinstance(value, int) else value) for value in row))
         console.print(grid)
