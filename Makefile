@@ -13,13 +13,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 export SHELFMARK_REAL_DATA ?= $(abspath ../shared/data)
 
-.PHONY: help setup run test quick lint docs lock wheel clean
+.PHONY: help setup run test quick lint docs screenshots lock wheel clean
 
 help:
 	@echo "make run                                    the whole pipeline on a generated demo catalogue"
 	@echo "make run SOURCES=\"amazon_in lazada\" DATA=dir  the same on real feeds"
 	@echo "make test                                   all checks: ruff, import-linter, pytest"
 	@echo "make quick                                  the quick checks, about 2 minutes"
+	@echo "make screenshots                            the pictures of docs/stewards.md, by Chromium"
 	@echo "make docs | lock | wheel | clean            docs/tables.md, requirements.lock, dist/*.whl, remove all that was made (the lake too)"
 
 setup: $(READY)
@@ -48,6 +49,9 @@ lint: setup
 
 docs: setup
 	@$(BIN)/python -m shelfmark.docs docs/tables.md
+
+screenshots: setup
+	@$(BIN)/python scripts/screenshots.py
 
 lock: setup
 	@$(BIN)/uv pip compile -q --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header setup.py -o requirements.lock

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -21,9 +22,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from shelfmark import session
 from shelfmark.errors import DataRefused, ServiceError, ShelfmarkError, UsageError
 from shelfmark.ingest import bronze, mapping
+from shelfmark.ingest import replay as replaying
 from shelfmark.lake import Lake, open_lake
 from shelfmark.quality import against
-from shelfmark.run import Outcome, changed, execute, new_run_id, recipe_fingerprint, run_date
+from shelfmark.quality.rejects import Which
+from shelfmark.query import open_reader, read
+from shelfmark.run import Outcome, Run, changed, execute, new_run_id, recipe_fingerprint, run_date
 from shelfmark.tables import JOBS
 from shelfmark.taxonomy import files
 
@@ -81,9 +85,7 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
         _notify(settings, current, run_id, error)
         _say_how_to_go_on(console, error, current, run_id)
         if isinstance(error, DataRefused):
-            with _quiet():
-                docs = reports.data_docs(session.start(settings), lake, lake.resolve("main").id, settings, run_id)
-                console.print(f"what was refused and why: {docs.as_uri()}", soft_wrap=True, highlight=False)
+            _data_docs(settings, console, run_id)
         raise
     reports.summary(console, commit.id, run_id, outcomes, written, settings.home)
     if stopped:
@@ -103,9 +105,13 @@ def run_job(job: str, settings: Settings, console: Console, run_id: str | None, 
         outcome = _execute(job, settings, session.start(settings), run_id, force)
     except Exception as error:
         _notify(settings, job, run_id, error)
+        if isinstance(error, DataRefused):
+            _data_docs(settings, console, run_id)
         raise
     commit = outcome.commit.id[:10] if outcome.commit else "-"
     console.print(f"{job} {outcome.status}: run {run_id}, commit {commit}, {outcome.seconds:.1f} s", highlight=False)
+    if job == "ingest" and outcome.status == "done":
+        _data_docs(settings, console, run_id)
     if outcome.stopped:
         problem = _stopped_sources(outcome.stopped, [outcome])
         _notify(settings, job, run_id, problem)
@@ -118,6 +124,57 @@ def _stopped_sources(stopped: dict[str, str], outcomes: list[Outcome]) -> Shelfm
     outages = {source for outcome in outcomes for source in outcome.notes.get("outages", ())}
     kind = ServiceError if outages >= stopped.keys() else DataRefused
     return kind("; ".join(f"source {source} stopped: {why}" for source, why in stopped.items()))
+
+
+def replay(which: Which, settings: Settings, console: Console, run_id: str | None, dry: bool) -> None:
+    """Read refused records again, publish, and say what came of it and what could not be read again.
+
+    Raises `UsageError` when there is nothing to replay; then no run is recorded.
+    """
+    from shelfmark import reports
+
+    run_id = run_id or f"{new_run_id()}-replay"
+    run_date(run_id)
+    lake, commit = open_reader(settings, "main")
+    job = importlib.import_module("shelfmark.jobs.replay")
+    mine = [c.metadata for c in lake.log() if (c.metadata.get("job"), c.metadata.get("run_id")) == (job.JOB, run_id)]
+    published = next((meta for meta in mine if meta.get("status") == "done"), None)
+    if published:
+        if "replay" not in published["notes"]:
+            raise UsageError(f"--run-id {run_id}: an ingest has that run id; choose another")
+        console.print(f"replay {run_id} was published before; nothing is done again", highlight=False)
+        reports.replayed(console, published["notes"]["replay"])
+        return
+    log_to(settings, run_id)
+    spark = session.start(settings)
+    found = replaying.plan(partial(read, spark, lake, commit), which, settings.source_dirs)
+    if not found.records:
+        reports.cannot_replay(console, found.cannot)
+        meant = f" of {which}" if str(which) else ""
+        kind = "that can be read again" if found.cannot else "that is open"
+        raise UsageError(f"nothing to replay: no refused record{meant} {kind}; `shelfmark rejected` says what there is")
+    if dry:
+        trial = Run("replay", run_id, 1, settings, spark, lake)
+        try:
+            job.preview(trial, which, found)
+        finally:
+            lake.drop(trial.branch)
+            spark.catalog.clearCache()
+        console.print("dry run, nothing is written:", highlight=False)
+        reports.replayed(console, trial.notes["replay"])
+        return
+    try:
+        outcome = execute(
+            job.JOB, partial(job.main, which=which, plan=found), settings, spark, run_id, force=True, always=True
+        )
+    except Exception as error:
+        _notify(settings, "replay", run_id, error)
+        raise
+    docs = reports.data_docs(spark, lake, outcome.commit.id, settings, run_id)
+    console.print(f"replay {run_id}, commit {outcome.commit.id[:10]}, {outcome.seconds:.1f} s", highlight=False)
+    reports.replayed(console, outcome.notes["replay"])
+    console.print(f"data docs: {docs.as_uri()}", soft_wrap=True, highlight=False)
+    console.print("main has it now; readers get it with the next `shelfmark pipeline`", soft_wrap=True, highlight=False)
 
 
 def plan(job: str, settings: Settings, console: Console) -> None:
@@ -272,6 +329,16 @@ def _say_how_to_go_on(console: Console, error: Exception, job: str, run_id: str)
         console.print(
             f"{job} stopped run {run_id}; after mending: shelfmark pipeline --resume {run_id} …", highlight=False
         )
+
+
+def _data_docs(settings: Settings, console: Console, run_id: str) -> None:
+    """Write the data docs of a run that ends without the reports of a pipeline: a steward is to see what was refused."""
+    from shelfmark import reports
+
+    with _quiet():
+        lake = open_lake(settings)
+        docs = reports.data_docs(session.start(settings), lake, lake.resolve("main").id, settings, run_id)
+        console.print(f"what was checked and refused: {docs.as_uri()}", soft_wrap=True, highlight=False)
 
 
 def _notify(settings: Settings, job: str, run_id: str, error: Exception) -> None:

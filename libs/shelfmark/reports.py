@@ -6,6 +6,7 @@ of samples.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from pyspark.sql import functions as F
 
 from shelfmark import mirror
 from shelfmark.demo import truth
+from shelfmark.ingest import mapping, replay
 from shelfmark.metrics import classification, figures, report
 from shelfmark.metrics import summary as console_summary
-from shelfmark.quality import docs
+from shelfmark.quality import docs, rejects
 from shelfmark.query import read
 from shelfmark.run import Outcome, run_date
 from shelfmark.taxonomy import versions
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from shelfmark.config import Settings
     from shelfmark.lake import Lake
 
-SAMPLES = 20  # refused rows shown for each table, source and rule
+REFRESHED = 50  # earlier pages written again at the most, when a run resolves what they show
 LISTED = 50  # confusions and unmapped paths shown
 
 
@@ -139,32 +141,104 @@ def summary(
         console.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
 
 
-def data_docs(spark: SparkSession, lake: Lake, commit: str, settings: Settings, run_id: str) -> Path:
-    """Write the data docs page of a run and the index; returns the index."""
-    at = At(spark, lake, commit)
-    mine = F.col("run_id") == run_id
-    rejected = at.read("silver.rejected").where(mine)
-    place = Window.partitionBy("table", "source", "rule").orderBy("file", "record_number")
-    samples = rejected.withColumn("place", F.row_number().over(place)).where(F.col("place") <= SAMPLES).drop("place")
-    records = [row.asDict() for row in at.read("gold.runs").where(mine).orderBy("started_at").collect()]
-    worst = next((r for s in ("failed", "refused") for r in records if r["status"] == s), None)
-    last = worst or (records[-1] if records else {})
-    counts = rejected.groupBy("table", "source", "rule").agg(F.count("*").alias("rows")).collect()
-    read_by = (
-        at.read("bronze.files").where(mine).groupBy("source").agg(F.sum("records_read").alias("records")).collect()
+def replayed(console: Console, came: Mapping[str, Any]) -> None:
+    """Print what came of a replay; `came`: its note, see `ingest.replay.tell`."""
+    parts = ", ".join(f"{came[name]:,} {name}" for name in ("new", "changed", "unchanged", "superseded") if came[name])
+    console.print(
+        f"  {came['read']:,} refused records read again: {came['passed']:,} pass{f' ({parts})' if parts else ''}, "
+        f"{came['rejected']:,} stay refused",
+        highlight=False,
+        soft_wrap=True,
     )
-    page = {
-        "run_id": run_id,
-        "run_date": run_date(run_id).isoformat(),
-        "status": last.get("status", "done") if worst else "done",
-        "reason": last.get("reason"),
-        "started_at": records[0]["started_at"] if records else None,
-        "checks": [row.asDict() for row in at.read("silver.check_results").where(mine).collect()],
-        "rejects": [row.asDict() for row in counts],
-        "samples": [row.asDict() for row in samples.collect()],
-        "sources": [row.asDict() for row in read_by],
-    }
-    return docs.build(Path(settings.home).resolve() / "docs", [page])
+    for source, rule, rows in came["still"]:
+        console.print(f"  still refused: {source} {rule} {rows:,}", highlight=False, markup=False)
+    cannot_replay(console, came["cannot"])
+
+
+def cannot_replay(console: Console, cannot: Mapping[str, int]) -> None:
+    """Print how many refused records cannot be read again, and why."""
+    for why, rows in cannot.items():
+        console.print(f"  {rows:,} {replay.CANNOT[why]}", highlight=False, markup=False, soft_wrap=True)
+
+
+def data_docs(spark: SparkSession, lake: Lake, commit: str, settings: Settings, run_id: str) -> Path:
+    """Write the data docs page of a run, and again those of earlier runs whose refused rows it resolved; then the index.
+
+    Only the partitions of these runs are read, and of many earlier runs the pages of the newest `REFRESHED` are written
+    again: the index knows what was resolved of all of them. Returns the index.
+    """
+    at = At(spark, lake, commit)
+    pages = _docs_records(at, settings, [run_id])
+    notes = pages[0]["notes"]
+    resolved = notes.get("resolved", {})
+    again = sorted(set(resolved) - {run_id}, reverse=True)[:REFRESHED]
+    if again:
+        pages += [page for page in _docs_records(at, settings, again) if page["records"]]
+    closed = {earlier: {run_id: rows} for earlier, rows in resolved.items() if earlier not in again}
+    return docs.build(Path(settings.home).resolve() / "docs", pages, closed)
+
+
+def _docs_records(at: At, settings: Settings, run_ids: list[str]) -> list[dict[str, Any]]:
+    """What the data docs show of runs, as `docs.build` takes it; a handful of Spark jobs for all of them."""
+    days = rejects.days_of(run_ids)
+    mine = F.col("run_date").isin(days) & F.col("run_id").isin(run_ids)
+    runs = [row.asDict() for row in at.read("gold.runs").where(mine).orderBy("started_at").collect()]
+    everything = at.read("silver.rejected")
+    refused = everything.where(mine)
+    resolvers = refused.where("resolved_by IS NOT NULL").select("resolved_by").distinct().collect()
+    later = rejects.days_of([row.resolved_by for row in resolvers])
+    where = everything.where(F.col("run_date").isin(later)) if later else everything.limit(0)
+    stated = rejects.with_state(refused, where, at.read("gold.runs").where(mine)).persist()
+    by = ("run_id", "table", "source", "rule")
+    again = F.count(F.when(F.col("state") == rejects.AGAIN, 1)).alias(rejects.AGAIN)
+    counts = stated.groupBy(*by, "resolved_by").agg(F.count("*").alias("rows"), again).collect()
+    # What is open is shown first.
+    place = Window.partitionBy(*by).orderBy(F.col("resolved_by").isNotNull(), "file", "record_number")
+    samples = stated.withColumn("place", F.row_number().over(place)).where(F.col("place") <= docs.SAMPLES)
+    # A record can be as large as its vendor likes; what the page cuts off does not come to the driver.
+    samples = samples.withColumn("length", F.length("payload"))
+    samples = samples.withColumn("payload", F.substring("payload", 1, docs.PAYLOAD)).drop("place").collect()
+    stated.unpersist()
+    checks = at.read("silver.check_results").where(mine).collect()
+    books = at.read("bronze.files").where(F.col("run_id").isin(run_ids))
+    books = books.groupBy("run_id", "source").agg(F.sum("records_read").alias("records")).collect()
+
+    def of(rows: list, run_id: str) -> list[dict[str, Any]]:
+        return [row.asDict() for row in rows if row.run_id == run_id]
+
+    pages = []
+    for run_id in run_ids:
+        records = [row for row in runs if row["run_id"] == run_id]
+        # An attempt that failed and was made good by a later one of its job is history.
+        bad = [r for r in records if not _made_good(records, r)]
+        worst = next((r for s in ("failed", "refused") for r in bad if r["status"] == s), None)
+        last = worst or (records[-1] if records else {})
+        ingest = next((r for r in records if r["job"] == "ingest" and r["status"] == "done"), {})
+        sources = sorted({row.source for row in counts if row.source and row.run_id == run_id})
+        pages.append(
+            {
+                "run_id": run_id,
+                "run_date": run_date(run_id).isoformat(),
+                "status": last.get("status", "done") if worst else "done",
+                "reason": last.get("reason"),
+                "started_at": records[0]["started_at"] if records else None,
+                "records": records,
+                "notes": json.loads(ingest.get("notes") or "{}"),
+                "checks": of(checks, run_id),
+                "rejects": of(counts, run_id),
+                "samples": of(samples, run_id),
+                "sources": of(books, run_id),
+                "mappings": {source: mapping.where(source, settings.source_dirs) for source in sources},
+                "home": settings.home,
+                "env": settings.env,
+            }
+        )
+    return pages
+
+
+def _made_good(records: list[dict[str, Any]], attempt: dict[str, Any]) -> bool:
+    later = (r for r in records if r["job"] == attempt["job"] and r["attempt"] > attempt["attempt"])
+    return any(record["status"] == "done" for record in later)
 
 
 def _newest_metrics(at: At, model: Any, run_id: str) -> list:
@@ -202,7 +276,8 @@ def _predictions(at: At, model: Any) -> DataFrame:
 
 
 def _rejections(at: At, run_id: str) -> list[report.Rejection]:
-    mine = at.read("silver.rejected").where(F.col("run_id") == run_id)
+    mine = (F.col("run_date") == run_date(run_id)) & (F.col("run_id") == run_id)  # the day prunes partitions
+    mine = at.read("silver.rejected").where(mine)
     counts = mine.groupBy("table", "source", "rule").agg(F.count("*").alias("rows"), F.min("reason").alias("reason"))
     return [report.Rejection(r.source, r.rule, r.rows, r.table, r.reason) for r in counts.collect()]
 

@@ -135,17 +135,19 @@ class Run:
         gone: str | None = None,
         unless: str | None = None,
         only: list[str] | None = None,
+        within: str | None = None,
     ) -> None:
         """Insert rows with new keys and update rows with known keys (`t` is the table, `s` the new rows).
 
         `unless`: a condition under which a known row stays as it is; `only`: columns that an update may change;
-        `gone`: a condition on `t`: such rows are deleted when their key is not among the new ones.
+        `gone`: a condition on `t`: such rows are deleted when their key is not among the new ones; `within`: a condition
+        on `t` with literal partitions that all known rows lie in, so that the others are not read.
         """
         from delta.tables import DeltaTable
 
         contract = table(name)
         path = self.write_path(name)
-        on = " AND ".join(f"t.{key} = s.{key}" for key in contract.keys)
+        on = " AND ".join([*(f"t.{key} = s.{key}" for key in contract.keys), *filter(None, [within])])
         merge = DeltaTable.forPath(self.spark, path).alias("t").merge(conform(df, contract).alias("s"), on)
         merge = merge.withSchemaEvolution()
         update = {column: f"s.{column}" for column in only or contract.columns}

@@ -8,11 +8,14 @@ One file a page, offline: the style sheet is inlined, nothing is fetched. Classe
 - states: `.pill` with `.good`, `.warn`, `.bad` or `.info`; the same four colour `.card`s and table rows (`tr.bad`);
 - `table` in `.scroll` for wide tables, `td.any` for a cell of vendor text, which may break anywhere;
   `.bar` > `i` with an inline `style="width:42%"` for a share in a cell;
+- `table.cards`: on a narrow screen each row becomes a card, each cell named by its `data-label`;
 - `figure` + `figcaption` for pictures; `details` + `summary` for what most readers skip.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 
 CSS = """
@@ -81,18 +84,40 @@ figure { margin: 1rem 0; } figure img, figure svg { max-width: 100%; height: aut
 figcaption { color: var(--soft); font-size: .88rem; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font-size: .86rem; }
+tr.bad .pill.bad { background: var(--card); }
+[hidden] { display: none !important; }
+.bar-of-tools { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; align-items: center; margin: 1rem 0 .4rem; font-size: .92rem; }
+.bar-of-tools input[type=search] { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line);
+  border-radius: 6px; padding: .3rem .6rem; width: 19rem; max-width: 100%; }
+.do { background: var(--card); border: 1px solid var(--line); border-left: 3px solid var(--accent); border-radius: 8px;
+  padding: .6rem 1rem; margin: .6rem 0; }
+.do p { margin: .2rem 0; } .do pre { border: 0; padding: .1rem 0; margin: .2rem 0; background: none; }
+@media (max-width: 46rem) {
+  main { padding: 1.2rem .9rem 3rem; }
+  table.cards thead { display: none; }
+  table.cards tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  table.cards td { display: block; border: 0; padding: .15rem .9rem; text-align: left; white-space: normal; width: auto !important; }
+  table.cards td[data-label]::before { content: attr(data-label) " "; color: var(--soft); font-size: .82rem; }
+  table.cards tr.bad { background: var(--bad-soft); }
+  table.cards td:empty { display: none; }
+}
 @media print { body { background: #fff; } .card, .scroll { break-inside: avoid; } details > * { display: block; } }
 """
 """The style sheet: light typography on paper, a dark set of colours where the reader's system asks for it."""
 
 
-def page(title: str, body: str) -> str:
-    """A whole offline HTML5 page. `title` is text and is escaped here; `body` is HTML that its maker has escaped."""
+def page(title: str, body: str, script: str = "") -> str:
+    """A whole offline HTML5 page. `title` is text and is escaped here; `body` is HTML that its maker has escaped.
+
+    `script` is the one script that may run on it, told from any other by its hash; without it none may.
+    """
+    allowed = f"; script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" if script else ""
+    script = f"<script>{script}</script>\n" if script else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # No script, no fetch: vendor text on the page can do nothing even if an escape were missed.
+        # No other script, no fetch: vendor text on the page can do nothing even if an escape were missed.
         '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:{allowed}\">\n"
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n{script}</body>\n</html>\n"
     )

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from shelfmark.errors import DataRefused, ServiceError, UsageError
 from shelfmark.ingest import api, bronze, counting, jdbc, mapping, readers, silver
 from shelfmark.ingest.formats import expanded
-from shelfmark.quality import rules
+from shelfmark.quality import rejects, rules
 from shelfmark.tables import table
 
 if TYPE_CHECKING:
@@ -244,14 +244,19 @@ def _raw_products(run: Run, feed: Feed) -> list[DataFrame]:
     return frames
 
 
-def normalised(run: Run, feeds: list[Feed]) -> DataFrame:
-    """One row a record: silver.products columns, where it came from, and `rule`, `reason` where it is refused."""
+def normalised(run: Run, feeds: list[Feed], only: DataFrame | None = None) -> DataFrame:
+    """One row a record: silver.products columns, where it came from, and `rule`, `reason` where it is refused.
+
+    `only`: source, file_hash and record_number of the records wanted; without it all of the feeds' files.
+    """
     frames = []
     for feed in feeds:
         order = run.spark.createDataFrame(
             [(f.file_hash, f.sequence) for f in feed.files], "file_hash string, sequence long"
         )
         raw = run.read("bronze.raw_products").where(F.col("source") == feed.source.name)
+        if only is not None:
+            raw = raw.join(only.select(*rejects.RECORD), [*rejects.RECORD], "left_semi")
         frames.append(silver.candidates(raw.join(F.broadcast(order), "file_hash"), feed.source))
     flagged = rules.flag(_union(frames), "silver.products")
     records = flagged.withColumn("rule", F.coalesce("reject_rule", "broken.rule")).withColumn(
@@ -301,7 +306,20 @@ def refuse(run: Run, feeds: list[Feed], records: DataFrame) -> tuple[list[Feed],
     stopped = [feed.source.name for feed in feeds if feed not in going]
     if stopped:
         run.delete("bronze.raw_products", F.col("source").isin(stopped) & (F.col("run_id") == run.run_id))
+    resolved = _judged_again(run, going)
+    if resolved:
+        run.note(resolved=resolved)
     return going, {(row.source, row.file_hash): (row.n, row.refused) for row in counted}
+
+
+def _judged_again(run: Run, feeds: list[Feed]) -> dict[str, int]:
+    """Close what earlier runs refused of files taken in here: each record is accepted, or refused in a new row."""
+    if run.base is None or run.folder("silver.rejected") not in run.lake.folders(run.base.id):
+        return {}
+    files = [(feed.source.name, file.file_hash) for feed in feeds for file in feed.files]
+    mine = run.spark.createDataFrame(files, "source string, file_hash string")
+    rows = run.read("silver.rejected").where("table = 'silver.products'")
+    return rejects.resolve(run, rows.join(F.broadcast(mine), ["source", "file_hash"], "left_semi"))
 
 
 def changes(run: Run, feeds: list[Feed], records: DataFrame) -> DataFrame:

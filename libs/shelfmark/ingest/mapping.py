@@ -372,6 +372,16 @@ def load(name: str, dirs: Sequence[str | Path] = ()) -> Source:
     raise UsageError(f"unknown source {name!r}; known: {', '.join(known) or 'none'}")
 
 
+def where(name: str, dirs: Sequence[str | Path] = ()) -> str | None:
+    """The file a mapping is in, as a person would name it; None where there is none."""
+    folders = [*map(Path, dirs), resource("conf", "sources")]
+    for path in (folder / f"{name}.yml" for folder in folders):
+        if path.is_file():
+            path = path.resolve()
+            return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return None
+
+
 def load_all(names: Iterable[str], dirs: Sequence[str | Path] = ()) -> list[Source]:
     """The mappings of `names`, in this order, each once."""
     return [load(name, dirs) for name in dict.fromkeys(names)]

@@ -1,8 +1,9 @@
 """Data docs: what was checked and what was refused, as pages a data steward reads without training.
 
-One page a run, and an index of all runs, newest first: static HTML, offline, no script. A page is written once, with
-a small JSON beside it that holds what the index needs; so a new run costs two pages however many came before.
-Vendor text is hostile: templates escape everything, and the pages forbid scripts besides.
+One page a run, and an index of the newest runs, newest first; a page a month lists all of its runs. Static HTML, offline.
+A page is written once, with a small JSON beside it that holds what the index needs; so a new run costs three pages however
+many came before. Vendor text is hostile: templates escape everything, and the pages allow no script but the one here,
+which filters their rows; without scripts everything is there to read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -25,77 +27,162 @@ from jinja2 import Environment, StrictUndefined
 from shelfmark import style
 from shelfmark.errors import UsageError
 from shelfmark.quality import definitions
+from shelfmark.quality.templates import TEMPLATES
 
 log = logging.getLogger("shelfmark")
 
 # A page must open at once on a laptop: this many examples of a rule and source, and this much of a refused record.
 SAMPLES = 20
 PAYLOAD = 2000
+NEWEST = 100
+"""Runs on the index; it reads so many summaries and no more."""
+SENTENCES = 5  # failed checks of a table, told on the index
 _ORDER = {"critical": 0, "warning": 1, "info": 2}
 _STATES = {"critical": "bad", "warning": "warn", "info": "info"}
 _WORDS = {"critical": "stops the run", "warning": "look at it", "info": "for information"}
+_MAPPING_RULES = {
+    "key_missing": "the source's key",
+    "region_unknown": "the market",
+    "title_missing": "the title",
+    "price_unreadable": "the price",
+    "currency_unknown": "the currency of the price",
+}
+"""Rules of `ingest.normalise`, and what the mapping did not find."""
+
+SCRIPT = """
+document.querySelectorAll("[data-search]").forEach(function (box) {
+  var input = box.querySelector("input"), count = box.querySelector("output");
+  var rows = document.querySelectorAll(box.dataset.search);
+  box.hidden = false;
+  input.addEventListener("input", function () {
+    var words = input.value.toLowerCase().split(/\\s+/).filter(Boolean), shown = 0;
+    rows.forEach(function (row) {
+      var text = row.textContent.toLowerCase();
+      var found = words.every(function (word) { return text.indexOf(word) >= 0; });
+      row.hidden = !found;
+      shown += found;
+      if (found && words.length && row.closest("details")) { row.closest("details").open = true; }
+    });
+    count.textContent = words.length ? shown + " of " + rows.length : "";
+  });
+});
+"""
+"""Hides the rows that do not hold all the words of a search box."""
 
 
-def build(out_dir: str | Path, runs: Iterable[Mapping[str, Any]]) -> Path:
+def build(
+    out_dir: str | Path,
+    runs: Iterable[Mapping[str, Any]],
+    resolved: Mapping[str, Mapping[str, int]] | None = None,
+) -> Path:
     """Write the page of each run given, and the index of all runs in `out_dir`. Returns the index.
 
     A run is a plain record:
 
     - `run_id`, `run_date` (ISO text or date); optional `status` (done, refused, failed), `reason`, `started_at`;
     - `checks`: rows of silver.check_results (table, expectation, column, severity, success, observed, sentence);
-    - `rejects`: {table, source, rule, rows}: how many rows each rule refused;
+    - `rejects`: {table, source, rule, rows}: how many rows each rule refused; optional `resolved_by`, the run that
+      judged these rows again, and `refused again`, how many of them it refused;
     - `samples`: rows of silver.rejected (table, source, rule, reason, file, record_number, line, key, payload), of
-      which 20 are shown for each table, source and rule;
-    - optional `sources`: {source, records}: records read, so that refused rows show as a share.
+      which 20 are shown for each table, source and rule; optional `state`, `resolved_by` and `length` of the payload;
+    - optional `sources`: {source, records}: records read, so that refused rows show as a share;
+    - optional `notes`: of the run record; `mappings`: source -> file; `home`, `env`: for the commands to go on with.
 
+    `resolved`: of other runs, how many of their refused rows which run judged again, for the index.
     A run given again replaces its page. Raises `UsageError` when `out_dir` cannot be written.
     """
     out = Path(out_dir)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        months = set()
         for run in runs:
             summary = _summary(run)
             title = f"Data check {summary['run_id']}"
-            _write(out / summary["page"], style.page(title, _render("run", **_view(run, summary))))
+            _write(out / summary["page"], style.page(title, _render("run", **_view(run, summary)), SCRIPT))
             _write(out / f"{_file_name(summary['run_id'])}.json", json.dumps(summary, ensure_ascii=False))
+            months.add(summary["run_date"][:7])
+        for run_id, by in (resolved or {}).items():
+            months |= _resolved(out / f"{_file_name(run_id)}.json", by)
+        names = sorted((file.name for file in out.glob("*.json")), reverse=True)
+        for month in months:
+            mine = _known(out, [name for name in names if name.startswith(month.replace("-", ""))])
+            body = _render("index", runs=mine, month=month, months=[], newest=None, total=len(mine))
+            _write(out / f"month-{month}.html", style.page(f"Data checks of {month}", body, SCRIPT))
         index = out / "index.html"
-        _write(index, style.page("Data checks", _render("index", runs=_known(out))))
+        known = _known(out, names[:NEWEST])
+        pages = sorted((page.stem.removeprefix("month-") for page in out.glob("month-*.html")), reverse=True)
+        newest = known[0] if known else None
+        body = _render("index", runs=known, month=None, months=pages, newest=newest, total=len(names))
+        _write(index, style.page("Data checks", body, SCRIPT))
     except OSError as error:
         raise UsageError(f"data docs cannot be written to {out}: {error.strerror}; choose another folder") from None
     return index
 
 
 def _summary(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What the index says of a run."""
+    """What the index says of a run: small, however much was checked and refused."""
     checks = run.get("checks", [])
     failed = Counter(check["severity"] for check in checks if not check["success"])
-    rejects = Counter()
+    rejects, closed = Counter(), Counter()
     for reject in run.get("rejects", []):
-        rejects[reject["rule"]] += int(reject["rows"])
+        rejects[reject.get("source") or "", reject["rule"]] += int(reject["rows"])
+        if reject.get("resolved_by"):
+            closed[reject["resolved_by"]] += int(reject["rows"])
+    tables = [
+        {
+            "name": table["name"],
+            "rows": table["rows"],
+            "held": table["held"],
+            "checks": len(table["checks"]),
+            "state": table["state"],
+            "failed": [
+                {"weight": c["weight"], "state": c["state"], "sentence": _cut(c["sentence"], 300), "found": _broken(c)}
+                for c in table["checks"]
+                if not c["success"]
+            ][:SENTENCES],
+        }
+        for table in _tables(checks)
+    ]
     return {
         "run_id": str(run["run_id"]),
         "run_date": str(run["run_date"]),
         "started_at": str(run.get("started_at") or ""),
         "status": run.get("status") or ("refused" if failed["critical"] else "done"),
+        "reason": _cut(run.get("reason"), 500),
         "checks": len(checks),
-        "tables": len({check["table"] for check in checks}),
+        "tables": tables,
         "failed": {severity: failed[severity] for severity in _ORDER},
         "refused": sum(rejects.values()),
-        "rules": [[_plain(rule), rows] for rule, rows in rejects.most_common(3)],
+        "closed": dict(closed),
+        "rules": [[source, rule, rows] for (source, rule), rows in rejects.most_common(5)],
+        "replay": (run.get("notes") or {}).get("replay"),
         "page": f"{_file_name(str(run['run_id']))}.html",
     }
 
 
-def _known(out: Path) -> list[dict[str, Any]]:
-    """The summaries beside the pages, newest first."""
+def _resolved(file: Path, by: Mapping[str, int]) -> set[str]:
+    """Tell a run's summary what was resolved of it; the month it is of, none where the run has no page."""
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        summary["closed"] = {**summary.get("closed", {}), **by}
+        month = summary["run_date"][:7]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return set()
+    _write(file, json.dumps(summary, ensure_ascii=False))
+    return {month}
+
+
+def _known(out: Path, names: Iterable[str]) -> list[dict[str, Any]]:
+    """The summaries of these names beside their pages, newest first."""
     runs = []
-    for file in out.glob("*.json"):
+    for file in (out / name for name in names):
         try:
             summary = json.loads(file.read_text(encoding="utf-8"))
             summary["verdict"], summary["state"] = _verdict(summary)
+            summary["open"] = max(summary["refused"] - sum(summary["closed"].values()), 0)
             if (out / summary["page"]).is_file():
                 runs.append(summary)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             log.warning("data docs: %s is not a summary of a run and is left out of the index", file)
     runs.sort(key=lambda run: (run["run_date"], run["started_at"], run["run_id"]), reverse=True)
     most = max((run["refused"] for run in runs), default=0)
@@ -117,10 +204,10 @@ def _verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
     return "published", "good"
 
 
-def _view(run: Mapping[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
-    """All that the page of a run shows."""
-    checks = [_check(check) for check in run.get("checks", [])]
+def _tables(checks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The checks by table, failed ones first."""
     tables = []
+    checks = [_check(check) for check in checks]
     for name, mine in groupby(sorted(checks, key=lambda c: c["table"]), key=lambda c: c["table"]):
         # Stable: failed ones first, in order of severity, then as the suite's file has them.
         mine = sorted(mine, key=lambda c: (c["success"], _ORDER[c["severity"]] if not c["success"] else 0))
@@ -134,7 +221,20 @@ def _view(run: Mapping[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
                 "state": _STATES[failed[0]["severity"]] if failed else "good",
             }
         )
+    return tables
+
+
+def _view(run: Mapping[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    """All that the page of a run shows."""
+    tables = _tables(run.get("checks", []))
+    checks = [check for table in tables for check in table["checks"]]
     verdict, state = _verdict(summary)
+    home, env = run.get("home") or ".shelfmark", run.get("env") or "base"
+    where = ("" if home == ".shelfmark" else f" --home {shlex.quote(home)}") + (
+        "" if env == "base" else f" --env {env}"
+    )
+    published = summary["status"] == "done"
+    refused = _refused(run, where, published)
     return {
         "run": summary,
         "reason": run.get("reason"),
@@ -142,9 +242,29 @@ def _view(run: Mapping[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
         "state": state,
         "attention": sorted((c for c in checks if not c["success"]), key=lambda c: _ORDER[c["severity"]]),
         "tables": tables,
-        "refused": _refused(run),
+        "refused": refused,
+        "open": max(summary["refused"] - sum(summary["closed"].values()), 0),
+        "samples_shown": sum(len(rule["samples"]) for rule in refused),
         "held": sum(c["success"] for c in checks),
+        "published": published,
+        "replay": (run.get("notes") or {}).get("replay"),
+        "command": _command(where),
     }
+
+
+def _command(where: str):
+    """A function that writes a command of ours for a steward to copy."""
+
+    def command(name: str, *options: Any) -> str:
+        words = (_quoted(str(option)) for option in options if option is not None)
+        return " ".join(("shelfmark", name, *words)) + where
+
+    return command
+
+
+def _quoted(word: str) -> str:
+    """A word as a person would write it for a shell: SQL, which has single quotes, in double ones."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _check(check: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,28 +292,84 @@ def _check(check: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refused(run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Refused rows by table and rule, most first; by source within, with samples."""
+def _refused(run: Mapping[str, Any], where_to: str, published: bool) -> list[dict[str, Any]]:
+    """Refused rows by table and rule, most first; by source within, with samples and what to do next."""
     records = {s["source"]: s["records"] for s in run.get("sources", [])}
     samples: dict[tuple, list] = {}
     for sample in run.get("samples", []):
         mine = samples.setdefault((sample["table"], sample["rule"], sample.get("source")), [])
         if len(mine) < SAMPLES:
-            mine.append({**sample, "payload": _cut(sample.get("payload")), "where": _where(sample)})
+            payload = _cut(sample.get("payload"), PAYLOAD, sample.get("length"))
+            state = sample.get("state") if sample.get("resolved_by") else None
+            mine.append({**sample, "payload": payload, "where": where(sample), "state": state})
     rules: dict[tuple, dict] = {}
     for reject in run.get("rejects", []):
         key = (reject["table"], reject["rule"])
         rule = rules.setdefault(
-            key, {"table": key[0], "rule": key[1], "words": _words(*key), "rows": 0, "sources": [], "samples": []}
+            key, {"table": key[0], "rule": key[1], "words": _words(*key), "rows": 0, "sources": {}, "samples": []}
         )
         source, rows = reject.get("source"), int(reject["rows"])
         rule["rows"] += rows
-        read = records.get(source)
-        rule["sources"].append({"source": source, "rows": rows, "share": rows / read if read else None})
-        rule["samples"] += samples.get((*key, source), [])
+        new = source not in rule["sources"]
+        mine = rule["sources"].setdefault(
+            source, {"source": source, "rows": 0, "resolved": 0, "again": 0, "open": 0, "by": []}
+        )
+        mine["rows"] += rows
+        if reject.get("resolved_by"):
+            again = int(reject.get("refused again") or 0)
+            mine["again"] += again
+            mine["resolved"] += rows - again
+            mine["by"].append(reject["resolved_by"])
+        else:
+            mine["open"] += rows
+        if new:
+            rule["samples"] += samples.get((*key, source), [])
     for rule in rules.values():
-        rule["sources"].sort(key=lambda s: -s["rows"])
+        rule["sources"] = sorted(rule["sources"].values(), key=lambda s: -s["rows"])
+        for source in rule["sources"]:
+            read = records.get(source["source"])
+            source["share"] = source["rows"] / read if read else None
+        rule["open"] = sum(source["open"] for source in rule["sources"])
+        rule["next"] = _next(rule, run, where_to, published)
     return sorted(rules.values(), key=lambda rule: (-rule["rows"], rule["table"], rule["rule"]))
+
+
+def _next(rule: Mapping[str, Any], run: Mapping[str, Any], where_to: str, published: bool) -> dict[str, Any]:
+    """What a steward does about a rule that refused rows: sentences, and commands to copy."""
+    command = _command(where_to)
+    mappings = run.get("mappings") or {}
+    named = [s for s in rule["sources"] if s["source"] and s["open"]] or rule["sources"]
+    names = [s["source"] for s in named[:5]]
+    files = [mappings.get(name) or f"conf/sources/{name}.yml" for name in names if name]
+    suite = f"expectations/{rule['table']}.json"
+    which = [("--rule", rule["rule"], *(("--source", name) if name else ())) for name in names]
+    commands = [(command("rejected", "--run", run["run_id"], *one), "all of them") for one in which]
+    sentences = []
+    in_suite = rule["words"] is not None
+    from_mapping = _MAPPING_RULES.get(rule["rule"])
+    if in_suite or from_mapping:
+        what = f" and {from_mapping} is there under another name or in another form" if from_mapping else ""
+        sentences.append(
+            f"Are the records right{what}? Then correct the mapping: {', '.join(files) or 'of the source'}."
+        )
+        if in_suite:
+            sentences.append(f"Is the rule too strict? Then change it, or take it out: rule {rule['rule']} in {suite}.")
+        sentences.append("Are the records wrong? Then they stay refused: send the list to the vendor.")
+        if published and rule["table"] == "silver.products":
+            sentences.append("After a correction have them read again, first to see what would pass, then in earnest:")
+            commands += [(command("replay", *one, "--dry-run"), "what would pass") for one in which]
+            commands += [(command("replay", *one), "read them again") for one in which]
+        elif not published:
+            sentences.append(
+                "After a correction run it again: this run was not published, so its feeds are taken in then."
+            )
+            commands.append((command("pipeline", "--resume", run["run_id"]), "run it again"))
+    else:
+        sentences.append(
+            "The file is broken at these places, so there is nothing to map: send the list to the vendor and take in the "
+            f"mended file. Only where other records are cut wrongly too, correct `format:` in {', '.join(files) or 'the mapping'}."
+        )
+    return {"sentences": sentences, "commands": commands}
 
 
 @lru_cache(maxsize=256)
@@ -206,8 +382,8 @@ def _words(table: str, rule: str) -> str | None:
     return next((e.sentence for e in suite.row_rules if e.rule == rule), None)
 
 
-def _where(sample: Mapping[str, Any]) -> str:
-    """Where a steward finds the record: file, record, line."""
+def where(sample: Mapping[str, Any]) -> str:
+    """Where a steward finds a refused record: file, record, line."""
     parts = [Path(str(sample["file"])).name] if sample.get("file") else []
     if sample.get("record_number") is not None:
         parts.append(f"record {sample['record_number']:,}")
@@ -216,9 +392,11 @@ def _where(sample: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _cut(payload: Any) -> str:
-    text = "" if payload is None else str(payload)
-    return text if len(text) <= PAYLOAD else f"{text[:PAYLOAD]} ... ({len(text):,} characters)"
+def _cut(text: Any, limit: int = PAYLOAD, length: int | None = None) -> str:
+    """A text of at most `limit` characters that says how long it was; `length` where only its beginning is here."""
+    text = "" if text is None else str(text)
+    length = max(len(text), length or 0)
+    return text if length <= limit else f"{text[:limit]} ... ({length:,} characters)"
 
 
 def _plain(rule: str) -> str:
@@ -265,146 +443,18 @@ _HIDDEN = dict.fromkeys(
 )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Text without the characters that hide in it or act on a terminal."""
     return str(value).translate(_HIDDEN)
-
-
-_TEMPLATES = {
-    "index": """
-<h1>Data checks</h1>
-<p class="lead">Every run checks the records it takes in and the tables it writes. Open a run to see what was checked,
-what was refused, and why.</p>
-{% if not runs %}<p>No run has been checked yet.</p>{% else %}
-<div class="scroll"><table>
-<thead><tr><th>Day</th><th>Run</th><th>Outcome</th><th class="num">Checks held</th><th class="num">Records refused</th>
-<th>Refused most for</th></tr></thead>
-<tbody>
-{% for run in runs %}
-<tr>
-<td style="white-space:nowrap">{{ run.run_date }}</td>
-<td class="small"><a href="{{ run.page }}">{{ run.run_id|shown }}</a></td>
-<td><span class="pill {{ run.state }}">{{ run.verdict }}</span></td>
-<td class="num">{{ run.checks - run.failed.values()|sum }} of {{ run.checks }}</td>
-<td class="num">{{ run.refused|number }}<span class="bar"><i style="width:{{ run.width }}%"></i></span></td>
-<td class="small">{% for rule, rows in run.rules %}{{ rule|shown }} ({{ rows|number }}){{ ", " if not loop.last }}\
-{% else %}<span class="muted">nothing refused</span>{% endfor %}</td>
-</tr>
-{% endfor %}
-</tbody></table></div>
-{% endif %}
-<footer>A record is refused when it breaks a rule of its own, such as a missing title; the rest of its feed goes on. A
-critical check that fails stops the run: the tables stay as they were before it.</footer>
-""",
-    "run": """
-{% macro samples(rows) %}
-<div class="scroll"><table>
-<thead><tr><th>Source</th><th>Where</th><th>Why</th><th>The record as read</th></tr></thead>
-<tbody>
-{% for s in rows %}
-<tr>
-<td>{{ (s.source or "")|shown }}</td>
-<td class="small any"><bdi>{{ s.where|shown }}</bdi>{% if s.key %}<br><span class="muted">key <bdi class="mono">{{ s.key|shown }}</bdi></span>{% endif %}</td>
-<td class="any"><bdi>{{ (s.reason or "")|shown }}</bdi></td>
-<td class="any" style="width:42%"><details><summary class="mono"><bdi>{{ s.payload[:60]|shown }}{{ "..." if s.payload|length > 60 }}</bdi></summary>
-<pre><bdi>{{ s.payload|shown }}</bdi></pre></details></td>
-</tr>
-{% endfor %}
-</tbody></table></div>
-{% endmacro %}
-<nav><a href="index.html">All data checks</a></nav>
-<h1>Data check of {{ run.run_date }} <span class="pill {{ state }}" style="vertical-align:middle">{{ verdict }}</span></h1>
-<p class="lead">Run <span class="mono">{{ run.run_id|shown }}</span>.
-{% if run.failed.critical %}{{ run.failed.critical }} critical {{ "check" if run.failed.critical == 1 else "checks" }}
-failed, so the tables stay as they were before this run.
-{% elif run.status == "failed" or run.status == "refused" %}The run was not published: the tables stay as they were.
-{% elif attention %}The tables were published; {{ attention|length }}
-{{ "check" if attention|length == 1 else "checks" }} should be looked at.
-{% elif run.checks %}Every check holds.
-{% else %}No table was checked.{% endif %}</p>
-{% if reason %}<p>{{ reason|shown }}</p>{% endif %}
-<div class="grid">
-<div class="card {{ "good" if held == run.checks else state }}"><b>{{ held }} of {{ run.checks }}</b><span>checks hold</span></div>
-<div class="card {{ "bad" if run.failed.critical }}"><b>{{ run.failed.critical }}</b><span>critical checks failed</span></div>
-<div class="card {{ "warn" if run.failed.warning }}"><b>{{ run.failed.warning }}</b><span>warnings</span></div>
-<div class="card"><b>{{ run.tables }}</b><span>tables checked</span></div>
-<div class="card {{ "warn" if run.refused }}"><b>{{ run.refused|number }}</b><span>records refused</span></div>
-</div>
-
-{% if attention %}
-<h2 id="attention">What needs a look</h2>
-<div class="scroll"><table>
-<thead><tr><th></th><th>What should hold</th><th>Table</th><th class="num">Rows that break it</th><th>For example</th></tr></thead>
-<tbody>
-{% for c in attention %}
-<tr>
-<td><span class="pill {{ c.state }}">{{ c.weight }}</span></td>
-<td>{{ c.sentence|shown }}</td>
-<td><a href="#{{ c.table }}">{{ c.table }}</a>{% if c.column %}<br><span class="muted small">{{ c.column }}</span>{% endif %}</td>
-<td class="num">{{ broken(c) }}</td>
-<td class="small any">{% for example in c.examples[:5] %}<bdi class="mono">{{ example|shown }}</bdi>{{ "; " if not loop.last }}{% endfor %}</td>
-</tr>
-{% endfor %}
-</tbody></table></div>
-{% endif %}
-
-<h2 id="refused">Records refused</h2>
-{% if not refused %}<p>No record was refused.</p>{% else %}
-<p>These records broke a rule of their own and were set aside; the others of their feed were taken in. The whole list is
-in the table <span class="mono">silver.rejected</span>.</p>
-<div class="scroll"><table>
-<thead><tr><th>Rule</th><th>In words</th><th>Source</th><th class="num">Records</th><th class="num">Of those read</th></tr></thead>
-<tbody>
-{% for rule in refused %}{% for s in rule.sources %}
-<tr>
-<td>{% if loop.first %}<a href="#{{ rule.table }}-{{ rule.rule }}">{{ rule.rule|plain }}</a>{% endif %}</td>
-<td>{% if loop.first %}{{ rule.words or "" }}{% endif %}</td>
-<td>{{ (s.source or "")|shown }}</td><td class="num">{{ s.rows|number }}</td><td class="num">{{ s.share|share }}</td>
-</tr>
-{% endfor %}{% endfor %}
-</tbody></table></div>
-{% for rule in refused if rule.samples %}
-<h3 id="{{ rule.table }}-{{ rule.rule }}">{{ rule.rule|plain|capitalize }} <span class="muted">{{ rule.rows|number }}
-{{ "record" if rule.rows == 1 else "records" }}{% if rule.samples|length < rule.rows %}, {{ rule.samples|length }} of them here{% endif %}</span></h3>
-{{ samples(rule.samples[:5]) }}
-{% if rule.samples|length > 5 %}
-<details><summary>{{ rule.samples|length - 5 }} more</summary>
-{{ samples(rule.samples[5:]) }}
-</details>
-{% endif %}
-{% endfor %}
-{% endif %}
-
-<h2 id="checked">What was checked</h2>
-{% for t in tables %}
-<details id="{{ t.name }}" {{ "open" if t.held < t.checks|length }}>
-<summary><b>{{ t.name }}</b> <span class="pill {{ t.state }}">{{ t.held }} of {{ t.checks|length }} hold</span>
-{% if t.rows is not none %}<span class="muted">{{ t.rows|number }} {{ "row" if t.rows == 1 else "rows" }} looked at</span>{% endif %}</summary>
-<div class="scroll"><table>
-<thead><tr><th></th><th>What should hold</th><th>Column</th><th>If it fails</th><th class="num">Rows that break it</th></tr></thead>
-<tbody>
-{% for c in t.checks %}
-<tr>
-<td><span class="pill {{ c.state }}">{{ "holds" if c.success else "fails" }}</span></td>
-<td>{{ c.sentence|shown }}</td>
-<td class="small">{{ c.column or "" }}</td>
-<td class="small muted">{{ c.weight }}</td>
-<td class="num">{{ broken(c) }}</td>
-</tr>
-{% endfor %}
-</tbody></table></div>
-</details>
-{% endfor %}
-<footer>&ldquo;Stops the run&rdquo;: while such a check fails, nothing of the run is published. &ldquo;Look at it&rdquo;: the run goes on, but
-somebody should find out why. A check may allow some rows to break it and still hold, where its sentence says so.</footer>
-""",  # noqa: E501
-}
 
 
 def _broken(check: Mapping[str, Any]) -> str:
     """How many rows break a check, or what was seen instead where rows cannot be told apart."""
+    if check["broken"] == 0:
+        return "none"
     if check["broken"] is not None:
         share = f" ({_share(check['share'])})" if check["share"] else ""
-        return f"{check['broken']:,}{share}"
+        return f"{check['broken']:,}{share} {'breaks' if check['broken'] == 1 else 'break'} it"
     if check["value"] is not None:
         return f"found {_number(check['value'])}"
     return "none" if check["success"] else ""
@@ -413,14 +463,13 @@ def _broken(check: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": _number, "share": _share, "shown": _shown, "plain": _plain}
-    environment.globals["broken"] = _broken
+    environment.filters |= {"number": _number, "share": _share, "shown": shown, "plain": _plain, "found": _broken}
     return environment
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _template(name: str):
-    return _environment().from_string(_TEMPLATES[name])
+    return _environment().from_string(TEMPLATES[name])
 
 
 def _render(name: str, **view: Any) -> str:
