@@ -14,7 +14,7 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from shelfmark.errors import DataRefused, UsageError
-from shelfmark.ingest import bronze, mapping, readers, silver
+from shelfmark.ingest import bronze, mapping, readers, silver, suppressed
 from shelfmark.quality import rules
 from shelfmark.tables import table
 
@@ -60,8 +60,12 @@ def feeds(run: Run) -> list[Feed]:
     # One row a file ever taken in: thousands at the most.
     register = run.read("bronze.files").select("source", "file", "file_hash", "mapping_hash", "bytes", "sequence")
     register = register.where(F.col("source").isin([s.name for s in sources])).collect()
+    erased = suppressed.sources(run, [source.name for source in sources])
     found = []
     for source in sources:
+        if source.name in erased:
+            run.stop_source(source.name, erased[source.name])
+            continue
         try:
             feed = _feed(run, source, [row for row in register if row.source == source.name])
         except (readers.FileProblem, mapping.FeedProblem) as problem:
@@ -144,6 +148,7 @@ def normalised(run: Run, feeds: list[Feed]) -> DataFrame:
         "reason",
         F.coalesce("reject_reason", F.concat_ws(": ", F.regexp_replace("broken.sentence", "\\.$", ""), "broken.value")),
     )
+    records = suppressed.refuse(run, records)
     return records.drop("broken", "reject_rule", "reject_reason").persist(StorageLevel.DISK_ONLY)
 
 
@@ -168,8 +173,8 @@ def refuse(run: Run, feeds: list[Feed], records: DataFrame) -> tuple[list[Feed],
             "file_hash",
             "record_number",
             "line",
-            F.col("source_key").alias("key"),
-            "payload",
+            suppressed.hidden("source_key").alias("key"),
+            suppressed.hidden("payload"),
         )
     )
     going = []
