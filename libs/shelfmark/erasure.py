@@ -102,9 +102,10 @@ def targets(run: Run, request: Request) -> DataFrame:
     from pyspark.sql import functions as F
 
     if request.source is None:
-        return run.spark.createDataFrame([(one,) for one in request.products], "product_id string").persist()
+        return run.spark.createDataFrame([(one,) for one in request.products], "product_id string")
     known = [run.read(name).where(F.col("source") == request.source) for name in ("silver.products", "silver.presence")]
-    return known[0].select("product_id").union(known[1].select("product_id")).distinct().persist()
+    # Kept as it is now: the tables it comes from are about to lose these rows.
+    return known[0].select("product_id").union(known[1].select("product_id")).distinct().localCheckpoint()
 
 
 def records(run: Run, ids: DataFrame) -> DataFrame:
@@ -130,7 +131,7 @@ def records(run: Run, ids: DataFrame) -> DataFrame:
         made = silver.candidates(raw.withColumn("sequence", F.lit(0).cast("bigint")), source)
         mine = made.join(ids, "product_id", "left_semi")
         found.append(mine.select(F.lit(name).alias("source"), "file_hash", "record_number"))
-    return reduce(lambda one, other: one.unionByName(other), found).distinct().persist()
+    return reduce(lambda one, other: one.unionByName(other), found).distinct().localCheckpoint()
 
 
 def _sources(run: Run, ids: DataFrame) -> dict[str, set[str]]:
@@ -169,8 +170,8 @@ def steps(run: Run, request: Request, ids: DataFrame) -> Iterator[Step]:
                 empty = {"payload": null, "key": null, "reason": F.lit(ERASED)}
                 by_place = "t.source = s.source AND t.file_hash = s.file_hash AND t.record_number = s.record_number"
                 yield Step(folder, f"{by_place} AND t.payload IS NOT NULL", made_of, empty)
-                by_key = f"s.product_id IN (t.key, {_hashed_key('t.source', 't.key')}) AND t.payload IS NOT NULL"
-                yield Step(folder, by_key, ids, empty)
+                for key in ("t.key", _hashed_key("t.source", "t.key")):
+                    yield Step(folder, f"{key} = s.product_id AND t.payload IS NOT NULL", ids, empty)
             elif "product_id" in contract.columns:
                 yield Step(folder, "t.product_id = s.product_id", ids)
 
@@ -187,14 +188,14 @@ def matching(run: Run, step: Step) -> int:
     rows = upkeep.of_branch(run, step.folder).alias("t")
     if step.given is None:
         return rows.where(step.on).count()
-    return rows.join(F.broadcast(step.given.alias("s")), F.expr(step.on), "left_semi").count()
+    return rows.join(step.given.alias("s"), F.expr(step.on), "left_semi").count()
 
 
 def preview(run_id: str, request: Request, settings: Settings, spark: SparkSession, lake: Lake) -> dict[str, int]:
     """Rows per table that an erasure would remove or empty; nothing is written."""
     from shelfmark.run import Run
 
-    run = Run("erase", run_id, 1, settings, spark, lake, suffix="-preview")
+    run = Run("erase", f"{run_id}-preview", 1, settings, spark, lake)
     try:
         found: dict[str, int] = {}
         for step in steps(run, request, targets(run, request)):
@@ -237,9 +238,9 @@ def apply(run: Run, doing: Iterable[Step]) -> dict[str, int]:
 
 
 def touched_groups(run: Run, ids: DataFrame) -> DataFrame:
-    """`group_id` of the duplicate groups that any of the products is in. Kept, as the groups are about to go."""
+    """`group_id` of the duplicate groups that any of the products is in; kept, as the groups are about to go."""
     groups = run.read("silver.duplicates").join(ids, "product_id", "left_semi").select("group_id").distinct()
-    return run.spark.createDataFrame(groups.collect(), "group_id string")  # as many as products were named
+    return groups.localCheckpoint()
 
 
 def mend(run: Run, groups: DataFrame) -> int:
@@ -251,9 +252,8 @@ def mend(run: Run, groups: DataFrame) -> int:
 
     if not all(run.has(name) for name in ("silver.products", "silver.duplicates", "silver.catalogue")):
         return 0
-    members = run.read("silver.duplicates").join(groups, "group_id", "left_semi").select("product_id").collect()
-    left = run.spark.createDataFrame(members, "product_id string")
-    products = run.read("silver.products").join(left, "product_id", "left_semi").persist()
+    members = run.read("silver.duplicates").join(groups, "group_id", "left_semi").select("product_id").localCheckpoint()
+    products = run.read("silver.products").join(members, "product_id", "left_semi").localCheckpoint()
     pairs = candidates.near_pairs(products, run.settings.dedupe)
     resolved = survivors.duplicates(products, pairs, run.settings.dedupe).persist()
     made = {"silver.duplicates": resolved, "silver.catalogue": golden.catalogue(products, resolved)}
@@ -265,9 +265,9 @@ def mend(run: Run, groups: DataFrame) -> int:
             path = run.rewrite_path(name, folder)
             rows = conform(made[name], table(name)).localCheckpoint() if name in made else None
             DeltaTable.forPath(run.spark, path).alias("t").merge(groups.alias("s"), on.on).whenMatchedDelete().execute()
-            if rows is not None and members:
+            if rows is not None:
                 rows.write.format("delta").mode("append").save(path)
-    return len(members)
+    return members.count()
 
 
 def clear(run: Run) -> None:
@@ -381,7 +381,8 @@ def forget(run: Run, request: Request) -> None:
     mine = run.read("silver.suppressed").join(keys, ["scope", "key_hash"], "left_semi").select("erasure_id").distinct()
     erasures = run.read("silver.erasures").join(mine, "erasure_id", "left_semi")
     pruned = run.lake.prune(request.history_before, datetime.now(request.history_before.tzinfo))
-    by_run = {c.metadata.get("run_id"): c for c in run.lake.log() if c.metadata.get("job") == "erase"}
+    published = [c for c in run.lake.log() if (c.metadata.get("job"), c.metadata.get("status")) == ("erase", "done")]
+    by_run = {commit.metadata["run_id"]: commit for commit in published}
     notes = []
     for row in erasures.select("erasure_id", "rows").collect():
         names = json.loads(row.rows)

@@ -66,7 +66,7 @@ class Contents:
 
 
 def folders(run: Run, busy: Iterable[str] = ()) -> list[str]:
-    """Folders of tables at the branch, without those that a job of `busy` writes, or that changed since."""
+    """Folders of tables at the branch, without those that a job of `busy` writes."""
     at_base = run.lake.folders(run.base.id) if run.base else {}
     skipped, found = [], []
     for folder in sorted(at_base):
@@ -185,7 +185,7 @@ def shorten_log(spark: SparkSession, path: str) -> None:
     log.checkpoint(log.unsafeVolatileSnapshot())
     for name in old_log(relative(path, name) for name, _ in _listed(spark, path)):
         file = spark._jvm.org.apache.hadoop.fs.Path(f"{path}/{LOG}/{name}")
-        file.getFileSystem(spark._jsc.hadoopConfiguration()).delete(file, False)
+        file.getFileSystem(_hadoop(spark)).delete(file, False)
 
 
 def leave_no_trace(spark: SparkSession, path: str, run_id: str) -> None:
@@ -216,12 +216,17 @@ def options(spark: SparkSession, values: dict[str, str]) -> Iterator[None]:
 def _listed(spark: SparkSession, path: str) -> Iterator[tuple[str, int]]:
     """(path, bytes) of every file below a folder, by the file system Spark writes it with."""
     root = spark._jvm.org.apache.hadoop.fs.Path(path)
-    files = root.getFileSystem(spark._jsc.hadoopConfiguration()).listFiles(root, True)
+    files = root.getFileSystem(_hadoop(spark)).listFiles(root, True)
     while files.hasNext():
         status = files.next()
         name = status.getPath().toString()
         if not PurePosixPath(name).name.startswith("."):  # checksums that the local file system keeps
             yield name, status.getLen()
+
+
+def _hadoop(spark: SparkSession):
+    """Settings of the file systems, those of this session included."""
+    return spark._jsparkSession.sessionState().newHadoopConf()
 
 
 def _rows(spark: SparkSession, path: str) -> int:

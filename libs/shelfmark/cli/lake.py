@@ -12,13 +12,14 @@ import typer
 from rich.table import Table as Grid
 
 from shelfmark.cli.app import Env, Home, RunId, Set, app, console, lake_app, load_settings, start
-from shelfmark.errors import UsageError
+from shelfmark.errors import ServiceError, UsageError
 from shelfmark.tables import TABLES
 
 if TYPE_CHECKING:
     from shelfmark.config import Settings
     from shelfmark.lake import Lake
     from shelfmark.lake.diff import Sample
+    from shelfmark.lake.server import State
 
 SHOWN = 60  # characters of a value that a sample shows
 
@@ -202,6 +203,61 @@ def lake_rollback(
     console.print(f"main is now {commit.id[:10]}: the tables of {wanted.id[:10]} ({wanted.message})", highlight=False)
 
 
+@lake_app.command("up")
+def lake_up(home: Home = None, env: Env = None, set_: Set = None) -> None:
+    """Start a lakeFS server of your own on 127.0.0.1, for `lake: lakefs` without an endpoint; it keeps its data below home."""
+    from shelfmark.lake import server
+
+    settings = load_settings(env, set_, home)
+    if settings.lakefs.endpoint:
+        raise UsageError(f"lakefs.endpoint names {settings.lakefs.endpoint}: that server is not ours to start")
+    state = server.up(
+        settings.home, settings.lakefs.server_binary, say=lambda line: console.print(line, highlight=False)
+    )
+    if state.moved:
+        console.print("its port was taken by another program: it has a new one", highlight=False)
+    console.print(_server_line("started" if state.started else "runs already", state), highlight=False, soft_wrap=True)
+
+
+@lake_app.command("status")
+def lake_status(home: Home = None, env: Env = None, set_: Set = None) -> None:
+    """Say where the lake is, its newest commit and release, who holds locks, and whether the local server runs."""
+    from shelfmark.lake import NotFound, server
+
+    settings = load_settings(env, set_, home)
+    state = server.status(settings.home)
+    if settings.lakefs.endpoint:
+        console.print(f"server: {settings.lakefs.endpoint}", highlight=False)
+    elif settings.lake == "lakefs" or state.endpoint:
+        said = "runs" if state.running else "does not run (start it with `shelfmark lake up`)"
+        console.print(_server_line(said, state), highlight=False, soft_wrap=True)
+        if settings.lake == "lakefs" and not state.running:
+            raise typer.Exit(ServiceError.exit_code)
+    try:
+        lake = _open(settings)
+    except NotFound as nothing:
+        console.print(str(nothing), highlight=False, soft_wrap=True)
+        return
+    for name, commit in (("main", lake.head()), ("release", lake.release())):
+        told = f"{commit.id[:10]}  {commit.time[:19]}  {commit.message}" if commit else "none yet"
+        console.print(f"{name}: {told}", highlight=False, soft_wrap=True)
+    for name, holder in sorted(lake.locks().items()):
+        console.print(
+            f"{name}: held by {holder.who}, process {holder.pid} on {holder.host}, since {holder.since[:19]}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@lake_app.command("down")
+def lake_down(home: Home = None, env: Env = None, set_: Set = None) -> None:
+    """Stop the local lakeFS server; its data stays."""
+    from shelfmark.lake import server
+
+    stopped = server.down(load_settings(env, set_, home).home)
+    console.print("stopped" if stopped else "it was not running", highlight=False)
+
+
 @app.command(rich_help_panel="Platform teams")
 def erase(
     source: Annotated[str | None, typer.Option(help="Erase all of this source")] = None,
@@ -265,6 +321,11 @@ def _print_sample(name: str, sample: Sample) -> None:
     for column, (old, new) in sample.values.items():
         shown = {"+": _short(new), "-": _short(old), "~": f"{_short(old)} -> {_short(new)}"}[sign]
         console.print(f"    {column}: {shown}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _server_line(said: str, state: State) -> str:
+    about = f"{state.endpoint}, process {state.pid}, log {state.log}" if state.running else f"log {state.log}"
+    return f"server {said}: {about}"
 
 
 def _short(value: Any) -> str:
