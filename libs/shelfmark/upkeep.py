@@ -182,7 +182,7 @@ def vacuum(spark: SparkSession, path: str) -> None:
 def shorten_log(spark: SparkSession, path: str) -> None:
     """Write a checkpoint of the newest version and remove the log before it. History is the lake's, not the log's."""
     log = spark._jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, path)
-    log.checkpoint(log.unsafeVolatileSnapshot())
+    log.checkpoint()
     for name in old_log(relative(path, name) for name, _ in _listed(spark, path)):
         file = spark._jvm.org.apache.hadoop.fs.Path(f"{path}/{LOG}/{name}")
         file.getFileSystem(_hadoop(spark)).delete(file, False)
