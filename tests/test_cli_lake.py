@@ -75,7 +75,8 @@ def test_versions_without_differing_rows_say_so_and_start_no_spark(home):
     newest, middle, _ = commits(home)
     said = call(home, "lake", "diff", middle, newest)
     assert "no rows differ" in said
-    assert "models/text/v1" not in said
+    assert "models/text/v1: changed" in said
+    assert "models" not in call(home, "lake", "diff", newest, newest)
     with pytest.raises(UsageError, match=r"no table .silver\.nothing"):
         call(home, "lake", "diff", middle, newest, "--table", "silver.nothing")
 

@@ -257,17 +257,21 @@ def mend(run: Run, groups: DataFrame) -> int:
     pairs = candidates.near_pairs(products, run.settings.dedupe)
     resolved = survivors.duplicates(products, pairs, run.settings.dedupe).persist()
     made = {"silver.duplicates": resolved, "silver.catalogue": golden.catalogue(products, resolved)}
+    left = members.count()
     for name in ("silver.duplicates", "silver.catalogue", "gold.predictions"):
         for folder in upkeep.of_table(run, name):
             on = Step(folder, "t.group_id = s.group_id", groups)
-            if not matching(run, on):
+            stale, fresh = matching(run, on), left if name in made else 0
+            if not stale and not fresh:
                 continue
             path = run.rewrite_path(name, folder)
-            rows = conform(made[name], table(name)).localCheckpoint() if name in made else None
-            DeltaTable.forPath(run.spark, path).alias("t").merge(groups.alias("s"), on.on).whenMatchedDelete().execute()
+            rows = conform(made[name], table(name)).localCheckpoint() if fresh else None
+            if stale:
+                target = DeltaTable.forPath(run.spark, path).alias("t")
+                target.merge(groups.alias("s"), on.on).whenMatchedDelete().execute()
             if rows is not None:
                 rows.write.format("delta").mode("append").save(path)
-    return members.count()
+    return left
 
 
 def clear(run: Run) -> None:
@@ -380,7 +384,9 @@ def forget(run: Run, request: Request) -> None:
     keys = _key_hashes(run, request, ids)
     mine = run.read("silver.suppressed").join(keys, ["scope", "key_hash"], "left_semi").select("erasure_id").distinct()
     erasures = run.read("silver.erasures").join(mine, "erasure_id", "left_semi")
-    pruned = run.lake.prune(request.history_before, datetime.now(request.history_before.tzinfo))
+    # Under a lock that names this branch, prune takes it for one of a living run.
+    with run.lake.lock("erase-history", f"erase {run.run_id}", branch=run.branch):
+        pruned = run.lake.prune(request.history_before, datetime.now(request.history_before.tzinfo))
     published = [c for c in run.lake.log() if (c.metadata.get("job"), c.metadata.get("status")) == ("erase", "done")]
     by_run = {commit.metadata["run_id"]: commit for commit in published}
     notes = []
