@@ -1,6 +1,6 @@
 """Take vendor feeds in: every record as read in bronze, one clean product per key in silver, books that balance."""
 
-from shelfmark.ingest import intake
+from shelfmark.ingest import intake, suppressed
 from shelfmark.run import Run
 
 ALWAYS = True  # its inputs are files outside the lake: whether they are new is for the recipe to say
@@ -17,4 +17,5 @@ def main(run: Run) -> None:
         return intake.nothing_new(run)
     changes = intake.changes(run, feeds, records)
     intake.to_silver(run, feeds, changes)
+    suppressed.empty(run, records)
     intake.balance(run, feeds, read, changes)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from shelfmark import session
+from shelfmark import erasure, session
 from shelfmark.errors import DataRefused, ServiceError, ShelfmarkError, UsageError
 from shelfmark.ingest import bronze, mapping
 from shelfmark.ingest import replay as replaying
@@ -27,14 +27,16 @@ from shelfmark.lake import Lake, open_lake
 from shelfmark.quality import against
 from shelfmark.quality.rejects import Which
 from shelfmark.query import open_reader, read
-from shelfmark.run import Outcome, Run, changed, execute, new_run_id, recipe_fingerprint, run_date
-from shelfmark.tables import JOBS
+from shelfmark.run import Outcome, Run, changed, execute, hold, new_run_id, recipe_fingerprint, run_date
+from shelfmark.tables import JOBS, WRITERS
 from shelfmark.taxonomy import files
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from shelfmark.config import Settings
+
+UPKEEP = ("maintain",)  # run by itself, `shelfmark run maintain`: no part of a pipeline
 
 # Seconds a job takes at first, for the estimate of the time left until this lake has a history of its own.
 FIRST_GUESS = {
@@ -50,8 +52,8 @@ FIRST_GUESS = {
 
 def recipe(job: str) -> ModuleType:
     """The module of a job; `UsageError` for an unknown one."""
-    if job not in JOBS:
-        raise UsageError(f"no job {job!r}; there are: {', '.join(JOBS)}")
+    if job not in (*JOBS, *UPKEEP):
+        raise UsageError(f"no job {job!r}; there are: {', '.join((*JOBS, *UPKEEP))}")
     return importlib.import_module(f"shelfmark.jobs.{job}")
 
 
@@ -177,6 +179,54 @@ def replay(which: Which, settings: Settings, console: Console, run_id: str | Non
     console.print("main has it now; readers get it with the next `shelfmark pipeline`", soft_wrap=True, highlight=False)
 
 
+def erase(request: erasure.Request, settings: Settings, console: Console, run_id: str | None, dry: bool) -> None:
+    """Remove products or a source from all tables, then from history if asked, and print what was done.
+
+    All jobs' locks are held: nothing brings back meanwhile what is being erased. `Locked` where a job runs on.
+    """
+    run_id = run_id or new_run_id()
+    run_date(run_id)
+    job = importlib.import_module("shelfmark.jobs.erase")
+    log_to(settings, run_id, screen=True)
+    lake = open_lake(settings, make=False)
+    spark = session.start(settings)
+    if dry:
+        found = erasure.preview(run_id, request, settings, spark, lake)
+        console.print("would erase: " + _counts(found), highlight=False, soft_wrap=True)
+        return
+    with hold(lake, [w for w in WRITERS if w != "erase"], f"erase {run_id}", settings.lock_wait, needed=True):
+        readers_follow = erasure.release_follows(lake)
+        done = execute("erase", partial(job.main, request=request), settings, spark, run_id, always=True)
+        console.print("erased: " + _counts(done.notes["erased"]), highlight=False, soft_wrap=True)
+        if readers_follow and done.notes["erased"]:
+            lake.tag(f"release-erase-{run_id}", done.commit.id)
+        if request.history_before:
+            forget = partial(job.history, request=request)
+            past = execute("erase", forget, settings, spark, f"{run_id}-history", always=True)
+            console.print(f"history: {past.notes['pruned']} commits removed", highlight=False)
+            for commit in past.notes["remaining"]:
+                console.print(f"still holds it: {commit}", highlight=False, soft_wrap=True)
+    if not readers_follow:
+        console.print(
+            "the newest release is of before and still holds it: run the pipeline, then erase again with --history-before",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def lift(erasure_id: str, settings: Settings, console: Console, run_id: str | None) -> None:
+    """Let what an erasure suppressed be taken in again."""
+    run_id = run_id or new_run_id()
+    log_to(settings, run_id, screen=True)
+    main = partial(erasure.lift, erasure_id=erasure_id)
+    done = execute("erase", main, settings, session.start(settings), run_id, always=True)
+    console.print(f"lifted: {done.notes['lifted']} entries of erasure {erasure_id}", highlight=False)
+
+
+def _counts(rows: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in rows.items()) or "nothing"
+
+
 def plan(job: str, settings: Settings, console: Console) -> None:
     """Print what `run JOB` would read and do; nothing is written and Spark is not started."""
     recipe(job)
@@ -231,7 +281,10 @@ def _execute(job: str, settings: Settings, spark, run_id: str, force: bool) -> O
     module = recipe(job)
     spark.sparkContext.setJobDescription(f"{job} {run_id}")
     always, after = getattr(module, "ALWAYS", False), getattr(module, "after", None)
-    return execute(job, module.main, settings, spark, run_id, force=force, always=always, after=after)
+    others = getattr(module, "HOLDS", ())
+    with hold(open_lake(settings), others, f"{job} {run_id}", settings.lock_wait) as busy:
+        main = partial(module.main, busy=busy) if others else module.main
+        return execute(job, main, settings, spark, run_id, force=force, always=always, after=after)
 
 
 def log_to(settings: Settings, run_id: str, screen: bool = False) -> Path:

@@ -17,16 +17,17 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shelfmark import config
+from shelfmark import config, migrations
 from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
-from shelfmark.lake import Commit, Conflict, Lake, open_lake
+from shelfmark.lake import Commit, Conflict, Lake, Locked, NotFound, open_lake
 from shelfmark.quality import against, definitions, suites
 from shelfmark.tables import Table, table
 
@@ -90,6 +91,8 @@ class Run:
         self.written: list[str] = []
         self.folders: list[str] = []
         self.accepted = against.accepted(settings.accept, settings.accepted_by)
+        self.rewritten: dict[str, str] = {}
+        self.unchanged: dict[str, str] = {}
         self.log = logging.LoggerAdapter(logging.getLogger("shelfmark"), {"run_id": run_id, "job": job})
 
     # -- tables -------------------------------------------------------------------------------------------------
@@ -117,6 +120,8 @@ class Run:
         contract = table(name)
         path = self.write_path(name)
         exists = DeltaTable.isDeltaTable(self.spark, path)
+        if exists:
+            migrations.prepare(self.spark, path, contract, keep=append or bool(replace))
         writer = conform(df, contract).write.format("delta").mode("append" if append else "overwrite")
         if contract.partitions:
             writer = writer.partitionBy(*contract.partitions)
@@ -126,6 +131,7 @@ class Run:
             writer = writer.option("mergeSchema" if append else "overwriteSchema", "true")
         writer.save(path)
         self.rows[name] = self.rows.get(name, 0) + _rows_written(self.spark, path)
+        migrations.stamp(self.spark, path, contract)
         self.log.info("wrote %s rows=%d", name, self.rows[name])
 
     def merge(
@@ -147,6 +153,7 @@ class Run:
 
         contract = table(name)
         path = self.write_path(name)
+        migrations.prepare(self.spark, path, contract)
         on = " AND ".join([*(f"t.{key} = s.{key}" for key in contract.keys), *filter(None, [within])])
         merge = DeltaTable.forPath(self.spark, path).alias("t").merge(conform(df, contract).alias("s"), on)
         merge = merge.withSchemaEvolution()
@@ -161,13 +168,32 @@ class Run:
         """Delete the rows of a table that meet a condition."""
         from delta.tables import DeltaTable
 
-        DeltaTable.forPath(self.spark, self.write_path(name)).delete(condition)
+        path = self.write_path(name)
+        migrations.prepare(self.spark, path, table(name))
+        DeltaTable.forPath(self.spark, path).delete(condition)
 
     def write_path(self, name: str) -> str:
         """Address to write a table on the branch, for verbs that need more than `write`, such as MERGE."""
         if name not in self.written:
             self.written.append(name)
         return self.lake.write_path(self.branch, self.folder(name))
+
+    def rewrite_path(self, name: str, folder: str) -> str:
+        """Address to rewrite a table's folder on the branch, also another job's: its lock is to be held, see `hold`."""
+        self.rewritten[folder] = name
+        return self.lake.write_path(self.branch, folder)
+
+    def same(self, folder: str) -> None:
+        """A rewritten folder has the rows it had: whoever read it before need not read it again."""
+        before = self.lake.folders(self.base.id).get(folder) if self.base else None
+        if before and self.rewritten[folder] not in self.written:
+            self.unchanged[folder] = before
+
+    def _exists(self, name: str, path: str) -> bool:
+        """Whether the job's own folder of a table holds one."""
+        if "://" not in path:
+            return (Path(path) / "_delta_log").exists()
+        return self.folder(name) in self.lake.folders(self.branch)
 
     def folder(self, name: str) -> str:
         """Folder this job writes a table in."""
@@ -307,6 +333,13 @@ class Run:
                 "expectations": len(mine),
                 "suite": mine[0].suite if mine else None,
             }
+        for folder, name in self.rewritten.items():
+            mine = [result for result in results if result.table == name]
+            evidence[folder] = {
+                "passed": not suites.refused(mine),
+                "expectations": len(mine),
+                "suite": mine[0].suite if mine else None,
+            }
         return evidence
 
     def metadata(self, status: str) -> dict[str, Any]:
@@ -348,15 +381,11 @@ def conform(df: DataFrame, contract: Table) -> DataFrame:
 
 
 def load(spark: SparkSession, paths: list[str], contract: Table) -> DataFrame:
-    """The union of Delta tables of one contract; a column that an older one does not have yet is null."""
-    from pyspark.sql import functions as F
-
-    whole = spark.read.format("delta").load(paths[0])
+    """The union of Delta tables of one contract, each as today's contract has it, whatever version wrote it."""
+    whole = migrations.read(spark, paths[0], contract)
     for path in paths[1:]:
-        whole = whole.unionByName(spark.read.format("delta").load(path), allowMissingColumns=True)
-    for missing in (f for f in contract.fields if f.name not in whole.columns):
-        whole = whole.withColumn(missing.name, F.lit(None).cast(missing.type))
-    return whole.select(*contract.columns)
+        whole = whole.unionByName(migrations.read(spark, path, contract))
+    return whole
 
 
 def read_at(spark: SparkSession, lake: Lake, commit: str, name: str) -> DataFrame:
@@ -425,6 +454,9 @@ def execute(
         raise DataRefused(f"{job}: {reason}; the tables stay as they were, branch {run.branch} is kept for inspection")
     run.journal("done", _stopped_text(run) or None, results)
     metadata = {**run.metadata("done"), "inputs": run.inputs, "recipe": fingerprint}
+    if run.unchanged:
+        after_ = lake.folders(run.branch)
+        metadata["same"] = {folder: [before, after_[folder]] for folder, before in run.unchanged.items()}
     try:
         commit = lake.publish(run.branch, f"{job}: {_rows_text(run)}", metadata, run.checks(results))
     except Conflict as conflict:
@@ -469,16 +501,59 @@ def _modules(package: str) -> list[Path]:
 
 
 def changed(lake: Lake, last: Commit, fingerprint: str) -> list[str]:
-    """What differs from a job's run `last`: inputs it read, its own tables, settings and code; empty when nothing does."""
-    now, then = lake.folders("main"), lake.folders(last.id)
+    """What differs from a job's run `last`: inputs it read, its own tables, settings and code; empty when nothing does.
+
+    A folder that was only rewritten with the rows it had (`Run.same`) does not differ.
+    """
+    try:
+        now, then = lake.folders("main"), lake.folders(last.id)
+    except NotFound:
+        return [f"history: the tables of run {last.metadata['run_id']} are pruned"]
     inputs = last.metadata.get("inputs", {})
     own = {table(name).path for name in last.metadata.get("rows", {})}
     expected = {f: then.get(f) if _within(f, own) else seen for f, seen in inputs.items()}
     expected |= {f: seen for f, seen in then.items() if _within(f, own)}
-    different = [f for f, seen in expected.items() if now.get(f) != seen]
+    rows_of = origin(lake)
+    different = [f for f, seen in expected.items() if rows_of(f, now.get(f)) != rows_of(f, seen)]
     if last.metadata.get("recipe") != fingerprint:
         different.append("settings, mappings, suites or code")
     return different
+
+
+def origin(lake: Lake) -> Callable[[str, str | None], str | None]:
+    """(folder, fingerprint) -> the fingerprint under which the same rows were first written, by what `maintain` says."""
+    rewritten = {
+        (folder, after): before
+        for commit in lake.log()
+        for folder, (before, after) in commit.metadata.get("same", {}).items()
+    }
+
+    def rows_of(folder: str, seen: str | None) -> str | None:
+        while (folder, seen) in rewritten:
+            seen = rewritten[folder, seen]
+        return seen
+
+    return rows_of
+
+
+@contextmanager
+def hold(lake: Lake, jobs: Iterable[str], who: str, wait: float, needed: bool = False) -> Iterator[tuple[str, ...]]:
+    """Hold the locks of other jobs, whose tables are to be rewritten; yields those that are running and were not had.
+
+    Waits `wait` seconds in all. `needed`: a job that runs still is `Locked` instead. Take them before the branch is
+    made, so that what was published while waiting is on it.
+    """
+    until, busy = time.monotonic() + wait, []
+    with ExitStack() as held:
+        for job in jobs:
+            try:
+                left = max(until - time.monotonic(), 0)
+                held.enter_context(lake.lock(f"job-{job}", who, wait=left))
+            except Locked:
+                if needed:
+                    raise
+                busy.append(job)
+        yield tuple(busy)
 
 
 def _within(folder: str, roots: set[str]) -> bool:
@@ -516,7 +591,7 @@ def _publish_evidence(run: Run, status: str, reason: str, results: list[suites.C
         path = run.lake.read_path(run.branch, run.folder("silver.rejected"))
         from pyspark.sql import functions as F
 
-        rows = run.spark.read.format("delta").load(path).where(F.col("run_id") == run.run_id)
+        rows = load(run.spark, [path], table("silver.rejected")).where(F.col("run_id") == run.run_id)
         journal.write("silver.rejected", rows, replace=journal._mine())
     journal.journal(status, reason, results)
     run.lake.publish(journal.branch, f"{run.job}: {status}", run.metadata(status), journal.checks([]))

@@ -56,7 +56,10 @@ class Table:
 
 
 JOBS = ("ingest", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
-"""The scheduled jobs in the order a pipeline runs them."""
+"""The jobs of a pipeline, in the order it runs them."""
+
+WRITERS = (*JOBS, "maintain", "erase")
+"""All jobs that write journals (refused rows, check results, run records): those of a pipeline, and upkeep."""
 
 _PRODUCT_ID = Field("product_id", "string", "hash of (source, source_key): the same product keeps it for ever", False)
 _REGION = Field("region", "string", "market the offer is for, upper case, e.g. IN, US, MY", False)
@@ -195,7 +198,7 @@ TABLES: dict[str, Table] = {
             ("table", "source", "file_hash", "record_number", "run_id"),
             "every job that writes a checked table",
             ("run_date",),
-            JOBS,
+            WRITERS,
         ),
         Table(
             "silver.check_results",
@@ -215,7 +218,7 @@ TABLES: dict[str, Table] = {
             ("table", "suite", "expectation", "column", "sentence", "run_id"),
             "every job that writes a checked table",
             ("run_date",),
-            JOBS,
+            WRITERS,
         ),
         Table(
             "silver.taxonomy",
@@ -426,7 +429,42 @@ TABLES: dict[str, Table] = {
             ("job", "run_id", "attempt"),
             "every job",
             ("run_date",),
-            JOBS,
+            WRITERS,
+        ),
+        Table(
+            "silver.erasures",
+            "an erasure: what was removed on request, by whom and why; it keeps nothing of what was removed",
+            (
+                Field("erasure_id", "string", "run that removed it", False),
+                Field("scope", "string", "source (all of one) or products", False),
+                Field("source", "string", "name of the source; null for single products"),
+                Field("products", "bigint", "products that were named, or that the source had", False),
+                Field("why", "string", "reason as given", False),
+                Field("who", "string", "who asked: user of the command"),
+                Field("rows", "string", "rows removed or emptied per table, as JSON", False),
+                Field(
+                    "history_before", "timestamp", "commits before this were to go too; null: history as retention says"
+                ),
+                Field("commits", "array<string>", "commits removed from history for it; null until that is done"),
+                Field("remaining", "array<string>", "commits that still hold it, and what keeps them; null as above"),
+                Field("erased_at", "timestamp", "when it was removed", False),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("erasure_id",),
+            "erase",
+        ),
+        Table(
+            "silver.suppressed",
+            "a product, or all of a source, that is not taken in again after its erasure",
+            (
+                Field("scope", "string", "product or source", False),
+                Field("key_hash", "string", "sha256 of `erased:` and the product_id or the source's name", False),
+                Field("erasure_id", "string", "erasure it belongs to, see silver.erasures", False),
+                _RUN_ID,
+            ),
+            ("scope", "key_hash"),
+            "erase",
         ),
     )
 }

@@ -30,7 +30,9 @@ app = typer.Typer(
     [bold]Data stewards[/]: `init` drafts the mapping of a new feed, `classify` tries the model on a file; a pipeline ends
     with links to the data docs and the run report.""",
 )
-lake_app = typer.Typer(no_args_is_help=True, help="Versions of the lake: history, one version, roll back.")
+lake_app = typer.Typer(
+    no_args_is_help=True, help="Versions of the lake: history, differences, tags, roll back, pruning; a local server."
+)
 app.add_typer(lake_app, name="lake", rich_help_panel="Platform teams")
 # In a pipe or a log there is no terminal to fit: tables are given room.
 console = Console(width=None if sys.stdout.isatty() else 160)

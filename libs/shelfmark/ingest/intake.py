@@ -16,7 +16,7 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from shelfmark.errors import DataRefused, ServiceError, UsageError
-from shelfmark.ingest import api, bronze, counting, jdbc, mapping, readers, silver
+from shelfmark.ingest import api, bronze, counting, jdbc, mapping, readers, silver, suppressed
 from shelfmark.ingest.formats import expanded
 from shelfmark.quality import rejects, rules
 from shelfmark.tables import table
@@ -79,8 +79,12 @@ def feeds(run: Run) -> list[Feed]:
     register = run.read("bronze.files")
     register = register.select("source", "file", "file_hash", "mapping_hash", "bytes", "sequence", "watermark")
     register = register.where(F.col("source").isin([s.name for s in sources])).collect()
+    erased = suppressed.sources(run, [source.name for source in sources])
     found, outages = [], []
     for source in sources:
+        if source.name in erased:
+            run.stop_source(source.name, erased[source.name])
+            continue
         try:
             feed = _feed(run, source, [row for row in register if row.source == source.name])
         except (readers.FileProblem, mapping.FeedProblem, ServiceError) as problem:
@@ -263,6 +267,7 @@ def normalised(run: Run, feeds: list[Feed], only: DataFrame | None = None) -> Da
         "reason",
         F.coalesce("reject_reason", F.concat_ws(": ", F.regexp_replace("broken.sentence", "\\.$", ""), "broken.value")),
     )
+    records = suppressed.refuse(run, records)
     return records.drop("broken", "reject_rule", "reject_reason").persist(StorageLevel.DISK_ONLY)
 
 
@@ -287,8 +292,8 @@ def refuse(run: Run, feeds: list[Feed], records: DataFrame) -> tuple[list[Feed],
             "file_hash",
             "record_number",
             "line",
-            F.col("source_key").alias("key"),
-            "payload",
+            suppressed.hidden("source_key").alias("key"),
+            suppressed.hidden("payload"),
         )
     )
     going = []

@@ -1,9 +1,10 @@
 """LakeFSLake: versions in a lakeFS repository, through its SDK and its S3 gateway. The only module that imports lakefs.
 
 1. A commit is a commit of main, a branch a branch; Spark reads and writes `s3a://<repository>/<ref>/<folder>`.
-2. Each written folder has a marker `_folders/<folder>`: a small object that names the branch that wrote it and what its
-   checks said. Its ETag is the folder's fingerprint, one listing tells all folders of a ref, and two branches that
-   write one folder change one object, so that lakeFS itself refuses the second merge, however their files are named.
+2. Each written folder has a marker `_folders/<folder>`: a small object that names the branch that wrote it. Its ETag is the
+   folder's fingerprint, one listing tells all folders of a ref, and two branches that write one folder change one
+   object, so that lakeFS itself refuses the second merge, however their files are named. Beside it `_checks/<folder>`
+   says, for the same branch, what the folder's checks said.
 3. Publishing commits the branch and squash-merges it: one commit on main, whose metadata is the run's. main is protected
    against anything but merges, and the pre-merge action `ACTION` refuses one that changes a folder without passed checks.
    It guards against mistakes, not against somebody who may write to the repository: it is read from the branch merged.
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 COMMIT = re.compile(r"[0-9a-f]{6,64}")
 MAIN, META, EMPTY = "main", "shelfmark-meta", "shelfmark-empty"
-MARKERS = "_folders/"
+MARKERS, EVIDENCE = "_folders/", "_checks/"
 KEYS = ("LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
 """Environment variables with the keys, the names lakeFS' own tools read."""
 
@@ -106,8 +107,12 @@ hooks:
             return
           end
           local code, body = lakefs.get_object(repo, source, one.path)
-          local said = json.unmarshal(body)
-          if code ~= 200 or said.checks == nil or said.checks.passed ~= true then
+          local found, evidence = lakefs.get_object(repo, source, "_checks/" .. folder)
+          local said = nil
+          if code == 200 and found == 200 then
+            said = json.unmarshal(evidence)
+          end
+          if said == nil or said.branch ~= json.unmarshal(body).branch or said.checks == nil or said.checks.passed ~= true then
             error("no check says that " .. folder .. " passed")
           end
           passed[folder] = true
@@ -124,7 +129,7 @@ hooks:
         end
         local function look(prefix)
           changes(prefix, "/", function(one)
-            if string.sub(one.path, 1, 9) ~= "_folders/" then
+            if one.path ~= "_folders/" and one.path ~= "_checks/" then
               local yes, below = covered(one.path)
               if not yes and below then
                 look(one.path)
@@ -298,7 +303,7 @@ class LakeFSLake:
     ) -> Commit:
         for folder in self._written(branch):
             about = {"branch": branch, "checks": (checks or {}).get(folder)}
-            self._put(branch, MARKERS + folder, json.dumps(about, sort_keys=True))
+            self._put(branch, EVIDENCE + folder, json.dumps(about, sort_keys=True))
         self._call(
             self._sdk.commits_api.commit,
             self.repository,
