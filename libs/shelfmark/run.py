@@ -25,7 +25,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shelfmark import config, migrations
+from shelfmark import config, failures, migrations
 from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
 from shelfmark.lake import Commit, Conflict, Lake, Locked, NotFound, open_lake
 from shelfmark.quality import against, definitions, suites
@@ -188,12 +188,6 @@ class Run:
         before = self.lake.folders(self.base.id).get(folder) if self.base else None
         if before and self.rewritten[folder] not in self.written:
             self.unchanged[folder] = before
-
-    def _exists(self, name: str, path: str) -> bool:
-        """Whether the job's own folder of a table holds one."""
-        if "://" not in path:
-            return (Path(path) / "_delta_log").exists()
-        return self.folder(name) in self.lake.folders(self.branch)
 
     def folder(self, name: str) -> str:
         """Folder this job writes a table in."""
@@ -419,8 +413,27 @@ def execute(
     `after` is called once the run is published: it mirrors what the lake holds, so its failure is logged and no more.
     Raises `DataRefused` when a critical expectation fails, or after publishing when a source was stopped.
     """
-    began = time.monotonic()
     lake = open_lake(settings)
+    # Two runs of a job do not work side by side: the second waits, then starts from what the first published.
+    with lake.lock(f"job-{job}", f"{job} {run_id}", f"run-{job}-{run_id}-", wait=settings.lock_wait):
+        try:
+            return _execute(job, recipe, settings, spark, lake, run_id, force, always, after)
+        except Exception as error:
+            raise failures.explain(error) or error from None
+
+
+def _execute(
+    job: str,
+    recipe: Callable[[Run], None],
+    settings: Settings,
+    spark: SparkSession,
+    lake: Lake,
+    run_id: str,
+    force: bool,
+    always: bool,
+    after: Callable[[Run], None] | None,
+) -> Outcome:
+    began = time.monotonic()
     history = lake.log()
     mine = [c for c in history if c.metadata.get("job") == job]
     for commit in mine:
@@ -575,6 +588,7 @@ def _rows_text(run: Run) -> str:
 
 def _record_failure(run: Run, error: Exception) -> None:
     """Publish that the run failed; the failure itself is what the caller raises, so a second one is only logged."""
+    error = failures.explain(error) or error
     reason = str(error) if isinstance(error, ShelfmarkError) else f"{type(error).__name__}: {error}"
     status = "refused" if isinstance(error, DataRefused) else "failed"
     try:

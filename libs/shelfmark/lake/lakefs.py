@@ -428,11 +428,11 @@ class LakeFSLake:
 
         So `commits` are those whose release was forgotten, and `bytes` is not known here.
         """
-        working = {holder.branch for holder in self.locks().values()}
+        working = tuple(holder.branch for holder in self.locks().values() if holder.branch)
         branches = []
         for one in self._list(META, "branches/"):
             about, name = json.loads(self._get(META, one.path)), one.path.removeprefix("branches/")
-            if name not in working and datetime.fromisoformat(about["time"]) < branches_before:
+            if not name.startswith(working) and datetime.fromisoformat(about["time"]) < branches_before:
                 branches.append(name)
         leased = self._leased()
         keep = {c.id for c in (self.head(), self.release()) if c} | leased

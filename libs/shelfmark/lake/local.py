@@ -243,12 +243,13 @@ class LocalLake:
         return held
 
     def prune(self, before: datetime, branches_before: datetime, dry: bool = False) -> Pruned:
-        working = {holder.branch for holder in self.locks().values()}
+        working = tuple(holder.branch for holder in self.locks().values() if holder.branch)
         with self._lock():
             branches = [
                 path.stem
                 for path in self._branch_files()
-                if path.stem not in working and datetime.fromtimestamp(path.stat().st_mtime, UTC) < branches_before
+                if not path.stem.startswith(working)
+                and datetime.fromtimestamp(path.stat().st_mtime, UTC) < branches_before
             ]
             tags = self.tags()
             old = {c.id for c in self.log() if datetime.fromisoformat(c.time) < before}
