@@ -4,8 +4,10 @@ SOURCES ?=
 DATA ?= ../shared/data
 ROWS ?= 20000
 SEED ?= 7
+# local: versions below home; lakefs: in the lakeFS server that is started for it on 127.0.0.1.
+LAKE ?= local
 # One lake for each kind of run: the demo, a demo of another size, your feeds.
-LAKE_HOME ?= .shelfmark$(if $(strip $(SOURCES)),/feeds,$(if $(filter-out 20000 7,$(ROWS) $(SEED)),/demo-$(ROWS)-$(SEED)))
+LAKE_HOME ?= .shelfmark$(if $(filter lakefs,$(LAKE)),/lakefs-demo)$(if $(strip $(SOURCES)),/feeds,$(if $(filter-out 20000 7,$(ROWS) $(SEED)),/demo-$(ROWS)-$(SEED)))
 comma := ,
 empty :=
 space := $(empty) $(empty)
@@ -18,6 +20,7 @@ export SHELFMARK_REAL_DATA ?= $(abspath ../shared/data)
 help:
 	@echo "make run                                    the whole pipeline on a generated demo catalogue"
 	@echo "make run SOURCES=\"amazon_in lazada\" DATA=dir  the same on real feeds"
+	@echo "make run LAKE=lakefs                        the same, its versions in a local lakeFS server"
 	@echo "make test                                   all checks: ruff, import-linter, pytest"
 	@echo "make quick                                  the quick checks, about 2 minutes"
 	@echo "make screenshots                            the pictures of docs/stewards.md, by Chromium"
@@ -30,12 +33,15 @@ $(READY): requirements.lock requirements-uv.lock setup.py pyproject.toml libs/sh
 	@touch $@
 
 run: setup
+ifeq ($(LAKE),lakefs)
+	@$(BIN)/shelfmark lake up --home $(LAKE_HOME)
+endif
 ifeq ($(strip $(SOURCES)),)
 	@$(BIN)/shelfmark sample --rows $(ROWS) --seed $(SEED) --out $(LAKE_HOME)/demo
-	@$(BIN)/shelfmark pipeline --env demo --home $(LAKE_HOME) --data $(LAKE_HOME)/demo \
+	@$(BIN)/shelfmark pipeline --env demo --home $(LAKE_HOME) --data $(LAKE_HOME)/demo --set lake=$(LAKE) \
 		--set taxonomy=$(LAKE_HOME)/demo/taxonomy.csv --set taxonomy_maps=$(LAKE_HOME)/demo/taxonomy
 else
-	@$(BIN)/shelfmark pipeline --home $(LAKE_HOME) --data $(DATA) --sources $(subst $(space),$(comma),$(strip $(SOURCES)))
+	@$(BIN)/shelfmark pipeline --home $(LAKE_HOME) --data $(DATA) --set lake=$(LAKE) --sources $(subst $(space),$(comma),$(strip $(SOURCES)))
 endif
 
 test: setup lint

@@ -55,3 +55,20 @@ def test_equal_settings_have_equal_hashes():
 def test_every_setting_has_a_meaning():
     for name, _, meaning in config.describe(config.load()):
         assert meaning or name.split(".")[0] in ("env", "splits"), name
+
+
+@pytest.mark.parametrize(
+    ("override", "name"),
+    [
+        ("spark.options={spark.hadoop.fs.s3a.secret.key: planted}", "spark.options.spark.hadoop.fs.s3a.secret.key"),
+        ("spark.options={fs.s3a.access.key: planted}", "fs.s3a.access.key"),
+        ("mlflow_uri=https://me:planted@mlflow.example", "mlflow_uri"),
+        ("notify.webhook=https://me:planted@chat.example/x", "notify.webhook"),
+        ("lakefs.secret_access_key=planted", "lakefs.secret_access_key"),
+    ],
+)
+def test_a_secret_in_the_settings_is_refused_without_being_repeated(override, name):
+    with pytest.raises(UsageError, match="secrets come from the environment only") as caught:
+        config.load(overrides=[override])
+    assert name in str(caught.value)
+    assert "planted" not in str(caught.value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shelfmark.errors import UsageError
+
+SECRET_NAME = re.compile(
+    r"(?i)(password|passwd|secret|token|credential|(access|api|private)[._-]?key)(?!.*(provider|file|env)$)"
+)
+SECRET_ADDRESS = re.compile(r"://[^/@\s:]+:[^/@\s]+@")
 
 
 class Section(BaseModel):
@@ -229,6 +235,11 @@ def load(env: str | None = None, overrides: list[str] | None = None, **values: A
             raise UsageError(f"--set {text}: {value!r} is not valid YAML") from None
     merged.update({key: value for key, value in values.items() if value is not None})
     merged["env"] = env
+    if held := _secret(merged):
+        raise UsageError(
+            f"{origin} and --set: {held} holds a secret: secrets come from the environment only, never from settings or "
+            "the command line (docs/operations.md says which variables)"
+        )
     try:
         return Settings(**merged)
     except ValidationError as error:
@@ -236,6 +247,16 @@ def load(env: str | None = None, overrides: list[str] | None = None, **values: A
         key = ".".join(str(part) for part in first["loc"])
         hint = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
         raise UsageError(f"{origin} and --set: {key}: {hint}") from None
+
+
+def _secret(node: Any, name: str = "") -> str | None:
+    """The dotted name of a setting that is a secret by its name, or an address with a password in it."""
+    if isinstance(node, dict):
+        found = (_secret(value, f"{name}.{key}".lstrip(".")) for key, value in node.items())
+        return next(filter(None, found), None)
+    if not isinstance(node, str) or not node:
+        return None
+    return name if SECRET_NAME.search(name) or SECRET_ADDRESS.search(node) else None
 
 
 def _merge(into: dict, other: dict) -> None:

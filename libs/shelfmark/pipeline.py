@@ -82,14 +82,14 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
                 commit = lake.resolve("main")
                 stopped = {source: why for outcome in outcomes for source, why in outcome.stopped.items()}
                 written = reports.write(spark, lake, commit.id, settings, run_id, outcomes)
-                lake.tag(f"release-{run_id}", commit.id)
+                lake.tag(f"release-{run_id}", commit.id, move=True)  # a resumed pipeline may end later
     except Exception as error:
         _notify(settings, current, run_id, error)
         _say_how_to_go_on(console, error, current, run_id)
         if isinstance(error, DataRefused):
             _data_docs(settings, console, run_id)
         raise
-    reports.summary(console, commit.id, run_id, outcomes, written, settings.home)
+    reports.summary(console, commit.id, run_id, outcomes, written, settings)
     if stopped:
         problem = _stopped_sources(stopped, outcomes)
         _notify(settings, "ingest", run_id, problem)

@@ -104,7 +104,7 @@ def summary(
     run_id: str,
     outcomes: list[Outcome],
     written: Mapping[str, Any],
-    home: str,
+    settings: Settings,
 ) -> None:
     """Print the end of a pipeline: books, figures per region, seconds per job, where to look next."""
     page, model = written["report"], written["model"]
@@ -133,7 +133,8 @@ def summary(
     if written["truth"]:
         _print_truth(console, written["truth"])
     console.print("\nnext:", highlight=False)
-    where = "" if home == ".shelfmark" else f" --home {home}"
+    where = "" if settings.home == ".shelfmark" else f" --home {settings.home}"
+    where += " --set lake=lakefs" if settings.lake == "lakefs" else ""
     for command in (
         f'shelfmark sql{where} "select decision, count(*) n from gold.predictions group by 1"',
         f"shelfmark tables          shelfmark lake log{where}",
