@@ -130,13 +130,14 @@ def rows_in_question(df: DataFrame, suite: Suite, judged: Judged, positions: Seq
         e = suite.expectations[position]
         columns |= dict.fromkeys(e.columns)
         if e.type == SQL:
-            columns |= dict.fromkeys(df.columns)  # it may name any
+            columns |= dict.fromkeys(_named(e, df))
             suspect = suspect | F.coalesce(F.expr(judged.filters[position]), F.lit(False))
         elif e.row_form:
             suspect = suspect | F.coalesce(rules.breaks(e), F.lit(False))
         else:
             suspect = suspect | (_has_key(e) & _hash(e).isin(judged.repeated[position]))
-    return df.where(suspect).select(*(F.col(f"`{name}`") for name in columns))
+    # In one partition: few rows, of which Great Expectations asks a dozen times.
+    return df.where(suspect).select(*(F.col(f"`{name}`") for name in columns)).repartition(1)
 
 
 def takes(e: Expectation, df: DataFrame) -> bool:
@@ -353,6 +354,12 @@ def _filter(e: Expectation, df: DataFrame) -> str | None:
         return None
     named = {name.strip() for name in match.group(1).split(",")}
     return f"({match.group(2)})" if named <= {"*", *df.columns} else None
+
+
+def _named(e: Expectation, df: DataFrame) -> list[str]:
+    """The columns that SQL may read: those whose name stands in it."""
+    words = set(re.findall(r"\w+", e.kwargs[_TEXT].lower()))
+    return df.columns if "*" in e.kwargs[_TEXT] else [name for name in df.columns if name.lower() in words]
 
 
 # -- verdicts -------------------------------------------------------------------------------------------------------
