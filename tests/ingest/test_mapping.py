@@ -62,7 +62,7 @@ def product(source):
         ("  title: name", "  title: name\nbrand: maker", 10, "brand: unknown option; write it below `fields:`"),
         ("licence: made for this test\n", "", 1, "licence: is needed"),
         ("licence: made for this test", "licence: FILL IN the terms", 2, "still to be filled in"),
-        ("{kind: csv}", "\n  kind: excel", 5, "format.kind: Input should be 'csv', 'jsonl'"),
+        ("{kind: csv}", "\n  kind: dbf", 5, "format.kind: Input should be 'csv', 'jsonl'"),
         ("{kind: csv}", "\n  kind: csv\n  delimter: ;", 6, "format.delimter: unknown option"),
         ("key: id", "key: {content_hash: []}", 5, "name the field or fields of the key"),
         ("language: en", "language: english", 7, "not a known ISO 639-1 code"),

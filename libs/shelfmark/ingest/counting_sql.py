@@ -116,8 +116,12 @@ def count_sql(path: str, fmt: Format) -> int:
                 dump.refuse(f"a statement of the table {fmt.table} that is no list of VALUES and no plain COPY")
         if kind == _DATABASE:
             database = name[0]
-        if kind in (_DATABASE, _COMMAND, _COPY, _DELIMITER) or (kind == _INSERT and ours):
+        if kind in (_DATABASE, _COPY, _DELIMITER) or (kind == _INSERT and ours):
             dump.at += end
+        elif kind == _COMMAND:
+            while (end := dump.data.find(b"\n", dump.at)) < 0 and dump.more():
+                pass
+            dump.at = end + 1
         if kind == _COPY:
             found = _copied_lines(dump)
             records += found if ours else 0

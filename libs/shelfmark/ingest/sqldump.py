@@ -284,7 +284,9 @@ def _statements(text: _Text, dialect: str) -> Iterator[tuple[str, tuple[str, ...
                     raise file_problem(text.path, "DELIMITER is not set back to ; before the end", text.line())
             text.at = found.end()
         elif text.text[text.at] == "\\":  # a command of psql
-            text.at = text.text.find("\n", text.at) + 1 or len(text.text)
+            while (end := text.text.find("\n", text.at)) < 0 and text.more():
+                pass
+            text.at = end + 1
         else:
             _skip(text, dialect)
 
