@@ -252,10 +252,9 @@ class Run:
         results += self._compare(suite for name, suite in named.items() if table(name).made_by(self.job))
         if not results:  # nothing was written: a run record is all there will be
             return []
-        checks, record = self._check_rows(results), [self._record("done", None)]
-        for name, rows in (("silver.check_results", checks), ("gold.runs", record)):
-            results += suites.validate(self._journal_frame(name, rows), name)
-        return results
+        rows = {"silver.check_results": self._check_rows(results), "gold.runs": [self._record("done", None)]}
+        journals = [(self._journal_frame(name, mine), definitions.load(name)) for name, mine in rows.items()]
+        return results + suites.validate_all(journals)
 
     def _checked(self, name: str) -> DataFrame:
         """The rows of a table that this run answers for."""
