@@ -68,7 +68,7 @@ def house(folder: Path) -> Iterator[None]:
         config.resource = mapping.resource = before
 
 
-def do(step: Step, said: str) -> str:
+def do(step: Step, said: str, absolute: bool = False) -> str:
     """Take a step in the current folder; returns what the last commands printed. Raises `AssertionError` when untrue."""
     if step.kind in ("csv", "yaml"):
         Path(step.file).parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def do(step: Step, said: str) -> str:
         assert text.count(old.rstrip("\n")) == 1, f"{step.file} does not hold once: {old}"
         Path(step.file).write_text(text.replace(old.rstrip("\n"), new.rstrip("\n")))
     elif step.kind == "sh":
-        return "".join(shell(line) for line in step.text.splitlines() if line.strip())
+        return "".join(shell(line, absolute) for line in step.text.splitlines() if line.strip())
     elif step.kind == "text":
         printed = [" ".join(line.split()) for line in said.splitlines()]
         for line in filter(str.strip, step.text.splitlines()):
@@ -90,14 +90,19 @@ def do(step: Step, said: str) -> str:
     return said
 
 
-def shell(line: str) -> str:
-    """Run `shelfmark ...` in this process, which has a Spark session already; returns what it printed."""
+def shell(line: str, absolute: bool = False) -> str:
+    """Run `shelfmark ...` in this process; returns what it printed.
+
+    `absolute`: the Spark session was started in another folder, where its workers stand, so feeds are named in full.
+    """
     from shelfmark.cli.app import app, console
 
     program, *arguments = shlex.split(line)
     assert program == "shelfmark", f"the page runs commands of ours alone, not {line}"
-    # Workers of a session that was started elsewhere do not stand in this folder.
-    arguments = [str(Path(a).resolve()) if before == "--data" else a for before, a in zip(["", *arguments], arguments)]
+    if absolute:
+        arguments = [
+            str(Path(a).resolve()) if option == "--data" else a for option, a in zip(["", *arguments], arguments)
+        ]
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
         # Wide enough that no cell is folded, whatever the terminal.

@@ -31,7 +31,7 @@ def test_the_day_of_a_steward_goes_as_the_page_says(spark, tmp_path):
                 assert Path(".shelfmark", "docs", step.file).is_file()
                 assert (ROOT / "docs" / step.text).is_file()
             else:
-                said = walk.do(step, said)
+                said = walk.do(step, said, absolute=True)
     assert "g-06" in said
     assert kinds.count("sh") >= 6
 

@@ -367,7 +367,8 @@ def _next(rule: Mapping[str, Any], run: Mapping[str, Any], where_to: str, publis
     else:
         sentences.append(
             "The file is broken at these places, so there is nothing to map: send the list to the vendor and take in the "
-            f"mended file. Only where other records are cut wrongly too, correct `format:` in {', '.join(files) or 'the mapping'}."
+            "mended file. Only where other records are cut wrongly too, correct the section format of "
+            f"{', '.join(files) or 'the mapping'}."
         )
     return {"sentences": sentences, "commands": commands}
 

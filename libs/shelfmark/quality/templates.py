@@ -144,7 +144,7 @@ failed, so the tables stay as they were before this run.
 </tr>
 {% endfor %}{% endfor %}
 </tbody></table></div>
-{% if samples_shown %}<div class="bar-of-tools"><span data-search="tr.sample" hidden><input type="search" aria-label="Search the samples" placeholder="search the {{ samples_shown }} samples: source, key, text"> <output class="muted"></output></span></div>{% endif %}
+{% if samples_shown %}<div class="bar-of-tools"><span data-search="tr.sample" hidden><input type="search" aria-label="Search the samples" placeholder="search the {{ samples_shown }} samples"> <output class="muted"></output></span></div>{% endif %}
 {% for rule in refused %}
 <h3 id="{{ rule.table }}-{{ rule.rule }}">{{ rule.rule|plain|capitalize }} <span class="muted">{{ rule.rows|number }}
 {{ "record" if rule.rows == 1 else "records" }}{% if rule.samples and rule.samples|length < rule.rows %}, {{ rule.samples|length }} of them here{% endif %}{% if rule.open < rule.rows %}, {{ rule.open|number ~ " still open" if rule.open else "none open" }}{% endif %}</span></h3>
