@@ -10,7 +10,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -85,9 +84,7 @@ def version_at_main(spark, settings):
 
 def done_records(spark, settings, run_id):
     return [
-        row
-        for row in rows(spark, open_lake(settings), "gold.runs")
-        if (row.run_id, row.status) == (run_id, "done")
+        row for row in rows(spark, open_lake(settings), "gold.runs") if (row.run_id, row.status) == (run_id, "done")
     ]
 
 
@@ -533,8 +530,8 @@ def test_a_secret_is_in_no_log_error_command_line_spark_setting_or_mirror(spark,
     facts = {"settings": json.dumps(settings.model_dump())[:5000]}
     mirror.mirror(store, id_of(new), facts, {"rows": float(ROWS)}, {"commit": outcome.commit.id})
     conf = [f"{name}={value}" for name, value in spark.sparkContext.getConf().getAll()]
-    shown = [spark.sparkContext._jsc.sc().statusStore().environmentInfo()]
-    shown = [str(pair) for part in shown for pair in [part.sparkProperties().mkString(), part.hadoopProperties().mkString()]]
+    page = spark.sparkContext._jsc.sc().statusStore().environmentInfo()
+    shown = [page.sparkProperties().mkString(), page.hadoopProperties().mkString(), page.systemProperties().mkString()]
     files = [path for path in Path(settings.home).rglob("*") if path.is_file()]
     assert errors
     assert any("java" in line for line in command_lines)
