@@ -291,7 +291,7 @@ def test_answers_that_come_late_or_cut_or_as_errors_are_asked_for_again_and_each
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        (r"/api/v1/.*(objects|commits|merge)", r"lakeFS at http://127\.0\.0\.1:\d+ answered 500"),
+        (r"/branches/run-[^/]+/(objects|commits)", r"lakeFS at http://127\.0\.0\.1:\d+ answered 500"),
         (r"^/[^/]+/run-[^/]+/silver/presence", r"object store does not answer"),
     ],
     ids=["the API", "the S3 gateway"],
@@ -300,7 +300,7 @@ def test_a_server_that_only_fails_ends_the_run_with_one_line_and_a_rerun_complet
     spark, remote, monkeypatch, path, says
 ):
     old = version_at_main(spark, remote.settings)
-    monkeypatch.setattr(lakefs, "WAITS", (0.05, 0.05))
+    monkeypatch.setattr(lakefs, "WAITS", (0.05,) * len(lakefs.WAITS))
     began = time.monotonic()
 
     def fail(run):
@@ -309,7 +309,7 @@ def test_a_server_that_only_fails_ends_the_run_with_one_line_and_a_rerun_complet
     with pytest.raises(ServiceError, match=says) as caught:
         publish(spark, remote.settings, old + 1, pair(old + 1, fail))
     assert (caught.value.exit_code, "\n" in str(caught.value)) == (4, False)
-    assert time.monotonic() - began < 120
+    assert time.monotonic() - began < 180
     remote.proxy.clear()
     assert version_at_main(spark, remote.settings) == old
     assert publish(spark, remote.settings, old + 1).status == "done"
@@ -345,7 +345,7 @@ def test_keys_that_expired_for_the_object_store_end_the_run_with_one_line(spark,
 
 def version_at_main_is_empty(settings):
     lake = open_lake(settings)
-    return lake.head() is None or not any("taxonomy" in f or "presence" in f for f in lake.folders("main"))
+    return lake.head() is None or not {"silver/taxonomy", "silver/presence"} & set(lake.folders("main"))
 
 
 # -- the disk is full ---------------------------------------------------------------------------------------------
@@ -509,7 +509,7 @@ def test_a_secret_is_in_no_log_error_command_line_spark_setting_or_mirror(spark,
     """The server's secret key is the planted one; the run fails once and then goes well."""
     planted = [keys.secret_key, "a-Database-Password-17"]
     monkeypatch.setenv("SHOP_DB_PASSWORD", planted[1])
-    monkeypatch.setattr(lakefs, "WAITS", (0.05,))
+    monkeypatch.setattr(lakefs, "WAITS", (0.05,) * len(lakefs.WAITS))
     settings = remote.settings
     new = version_at_main(spark, settings) + 1
     pipeline.log_to(settings, id_of(new))
