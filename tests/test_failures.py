@@ -31,6 +31,7 @@ SEEN = "product_id string, source string, region string, first_run string, last_
 SEEN += ", first_seen date, last_seen date"
 DAY = date(2026, 1, 1)
 ROWS = 30
+JOB = "evaluate"  # a job whose run records are read, and that is not the owner of the two tables
 SMALL = ["spark.driver_memory=1g", "spark.shuffle_partitions=1"]
 
 
@@ -63,7 +64,7 @@ def id_of(version):
 
 
 def publish(spark, settings, version, recipe=None):
-    return execute("pair", recipe or pair(version), settings, spark, id_of(version), always=True)
+    return execute(JOB, recipe or pair(version), settings, spark, id_of(version), always=True)
 
 
 def rows(spark, lake, name):
@@ -414,7 +415,7 @@ def test_of_two_runs_of_a_job_at_once_one_waits_and_starts_from_what_the_other_p
 
     def between(run):
         begun.set()
-        with pytest.raises(Locked, match=rf"job-pair is held by pair {id_of(old + 1)}.*run again later") as caught:
+        with pytest.raises(Locked, match=rf"job-{JOB} is held by {JOB} {id_of(old + 1)}.*run again later") as caught:
             publish(spark, hasty, old + 2)
         refused.append(caught.value.exit_code)
 
@@ -442,11 +443,11 @@ def test_two_jobs_at_once_both_publish_and_neither_drops_the_others_table(spark,
 
         return execute(job, recipe, settings, spark, f"20260102-{new}", always=True)
 
-    one, two = at_once(lambda: run("one", tree), lambda: run("two", seen))
+    one, two = at_once(lambda: run("labels", tree), lambda: run("predict", seen))
     assert (one.status, two.status) == ("done", "done")
     assert one.commit.metadata["input_commit"] == two.commit.metadata["input_commit"]
     assert version_at_main(spark, settings) == new
-    assert {row.job for row in done_records(spark, settings, f"20260102-{new}")} == {"one", "two"}
+    assert {row.job for row in done_records(spark, settings, f"20260102-{new}")} == {"labels", "predict"}
 
 
 # -- an executor is killed ----------------------------------------------------------------------------------------
