@@ -467,8 +467,14 @@ def slow(batches):
         yield batch
 
 def executors():
-    found = psutil.Process().children(recursive=True)
-    return [p for p in found if "CoarseGrainedExecutorBackend" in " ".join(p.cmdline())]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "CoarseGrainedExecutorBackend" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:  # ended since it was listed
+            pass
+    return found
 
 def shoot():
     while len(spark.sparkContext.statusTracker().getActiveJobsIds()) == 0:
@@ -490,7 +496,8 @@ def recipe(run):
     test_failures.tree(run, 1)
     test_failures.seen(run, 1)
 
-print("executors", len(executors()))
+while len(executors()) < 2:
+    time.sleep(0.1)
 print(test_failures.publish(spark, settings, 1, recipe).status, flush=True)
 """
 
