@@ -141,7 +141,8 @@ class Settings(Section):
     env: str = "base"
     home: str = Field(".shelfmark", description="folder of the lake, models, reports and logs")
     lake: Literal["local", "lakefs"] = Field("local", description="where versions are kept: below home, or in lakeFS")
-    lock_wait: int = Field(60, ge=0, description="seconds a job waits for another run of it to end")
+    # Longer than a lock outlives a process of another machine that died: then the run again goes on by itself.
+    lock_wait: int = Field(150, ge=0, description="seconds a job waits for another run of it to end")
     data: str = Field(".", description="folder the sources' files are relative to")
     sources: list[str] = Field([], description="sources to take in: names of conf/sources/*.yml")
     source_dirs: list[str] = Field([], description="more folders of source mappings, before the built-in ones")

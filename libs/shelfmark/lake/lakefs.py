@@ -612,7 +612,7 @@ class LakeFSLake:
             return there is not None and json.loads(there).get("nonce") == nonce
         return True
 
-    def _delete(self, branch: str, paths: list[str], tries: int = len(WAITS) + 1) -> None:
+    def _delete(self, branch: str, paths: list[str], tries: int | None = None) -> None:
         for start in range(0, len(paths), PAGE):
             some = models.PathList(paths=paths[start : start + PAGE])
             self._call(self._sdk.objects_api.delete_objects, self.repository, branch, some, tries=tries)
@@ -634,8 +634,9 @@ class LakeFSLake:
             if answer.status != 409:
                 raise
 
-    def _call(self, function: Callable, *args: Any, tries: int = len(WAITS) + 1, **kwargs: Any) -> Any:
+    def _call(self, function: Callable, *args: Any, tries: int | None = None, **kwargs: Any) -> Any:
         """One request, tried again where no answer came or the server was at fault. Raises `_Status`, `ServiceError`."""
+        tries = tries or len(WAITS) + 1
         for attempt in range(tries):
             try:
                 return function(*args, _request_timeout=TIMEOUT, **kwargs)
