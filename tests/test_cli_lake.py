@@ -27,9 +27,8 @@ def home(tmp_path):
     for number in range(3):
         lake.branch(f"b{number}")
         Path(lake.write_path(f"b{number}", "models/text/v1")).mkdir(parents=True, exist_ok=True)
-        lake.publish(
-            f"b{number}", f"run {number}", {"job": "ingest", "run_id": f"2026010{number + 1}-t", "status": "done"}
-        )
+        about = {"job": "ingest", "run_id": f"2026010{number + 1}-t", "status": "done"}
+        lake.publish(f"b{number}", f"run {number}", about, {"models/text/v1": {"passed": True}})
     return tmp_path
 
 

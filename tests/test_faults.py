@@ -266,7 +266,7 @@ for run in sys.argv[2:]:
     lake.branch(run)
     Path(lake.write_path(run, "silver/a")).mkdir(parents=True, exist_ok=True)
     Path(lake.write_path(run, "silver/a"), run).write_text(run)
-    lake.publish(run, run, {"job": run})
+    lake.publish(run, run, {"job": run}, {"silver/a": {"passed": True}})
 """
 LAKE = "shelfmark.lake.local:LocalLake"
 

@@ -53,7 +53,7 @@ def lake_of(spark, home, runs):
             "job string, run_id string, attempt int, status string, notes string, started_at timestamp, run_date date",
         ).coalesce(1),
     )
-    commit = lake.publish(run.branch, "history", {})
+    commit = lake.publish(run.branch, "history", {}, run.checks([]))
     return settings, lake, commit
 
 
