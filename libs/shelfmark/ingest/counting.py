@@ -21,6 +21,7 @@ from shelfmark.ingest import excel
 from shelfmark.ingest.counting_sql import count_sql
 from shelfmark.ingest.formats import (
     CHUNK_BYTES,
+    HARDENED,
     XML_TEXT_LIMIT,
     Format,
     broken_xml,
@@ -475,9 +476,7 @@ class _Nothing:
 def _check_xml(path: str, fmt: Format) -> None:
     encoding = xml_encoding(path, fmt)
     with open_feed(path) as stream:
-        parser = etree.XMLParser(
-            target=_Nothing(), encoding=encoding, resolve_entities=False, no_network=True, huge_tree=False
-        )
+        parser = etree.XMLParser(target=_Nothing(), encoding=encoding, **HARDENED)
         try:
             while data := stream.read(CHUNK_BYTES):
                 parser.feed(data)

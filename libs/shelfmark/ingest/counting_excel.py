@@ -20,7 +20,7 @@ from typing import BinaryIO
 from lxml import etree
 
 from shelfmark.ingest import archives
-from shelfmark.ingest.formats import Format, check_prolog, file_problem
+from shelfmark.ingest.formats import HARDENED, Format, check_prolog, file_problem
 
 _MAIN = "{*}"
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
@@ -100,10 +100,7 @@ def _elements(path: str, data: bytes, part: str, tags: list[str], events: tuple[
             stream,
             events=events,
             tag=[_MAIN + tag for tag in tags],
-            resolve_entities=False,
-            no_network=True,
-            load_dtd=False,
-            huge_tree=False,
+            **HARDENED,
             remove_comments=True,
             remove_pis=True,
         )

@@ -286,6 +286,11 @@ def whole_file(path: str, limit: int) -> bytes:
     return data
 
 
+HARDENED = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
+"""Options of every XML parser here. A feed is data: nothing is expanded and nothing fetched, even if `check_prolog`
+overlooked it."""
+
+
 def xml_encoding(path: str, fmt: Format) -> str | None:
     """The encoding to tell an XML parser, None where the file tells it, after a look at how the file begins.
 
@@ -306,9 +311,7 @@ def check_prolog(path: str, stream: BinaryIO, encoding: str | None = None) -> No
     No vendor needs them, and they are how a small file grows to gigabytes or asks for other files. `stream` is read
     up to the first element. Broken XML passes: its parser says it better.
     """
-    parser = etree.XMLPullParser(
-        events=("start",), encoding=encoding, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
-    )
+    parser = etree.XMLPullParser(events=("start",), encoding=encoding, **HARDENED)
     read, tree = 0, None
     try:
         while tree is None and read <= PROLOG_LIMIT and (data := stream.read(1 << 12)):

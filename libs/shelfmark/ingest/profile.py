@@ -18,7 +18,7 @@ from lxml import etree
 from shelfmark.errors import UsageError
 from shelfmark.ingest import archives, excel, formats, readers, sqldump
 from shelfmark.ingest.categories import SEPARATOR, split_path
-from shelfmark.ingest.formats import FileProblem, Format, open_feed, open_raw
+from shelfmark.ingest.formats import HARDENED, FileProblem, Format, open_feed, open_raw
 from shelfmark.ingest.languages import DEFAULT_LANGUAGES, detect
 from shelfmark.ingest.mapping import FILL_IN, TEXT_FIELDS
 from shelfmark.ingest.prices import CURRENCIES, parse_price, region_currency
@@ -216,7 +216,7 @@ def _dump(path: Path, text: str, named: dict[str, str]) -> dict[str, Any]:
 
 def _xml_record(head: bytes, path: Path) -> str:
     """The outermost element that repeats and has elements inside."""
-    pull = etree.XMLPullParser(events=("start",), resolve_entities=False, no_network=True, recover=True)
+    pull = etree.XMLPullParser(events=("start",), **HARDENED, recover=True)
     pull.feed(head)
     counts: Counter[tuple[int, str]] = Counter()
     for _, element in pull.read_events():

@@ -42,6 +42,7 @@ from lxml import etree
 from shelfmark.ingest import excel, sqldump
 from shelfmark.ingest.formats import (
     CHUNK_BYTES,
+    HARDENED,
     HEAD_BYTES,
     FileProblem,
     Format,
@@ -656,10 +657,7 @@ def _xml_rows(split: Split, fmt: Format) -> Iterator[Row]:
             events=("start", "end"),
             tag="{*}" + fmt.record,
             encoding=encoding,
-            # A feed is data: nothing is expanded and nothing is fetched, even if `xml_encoding` overlooked it.
-            resolve_entities=False,
-            no_network=True,
-            huge_tree=False,
+            **HARDENED,
             remove_comments=True,
             remove_pis=True,
         )
