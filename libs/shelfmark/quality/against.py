@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from shelfmark import failures
 from shelfmark.errors import UsageError
 from shelfmark.quality import definitions
 from shelfmark.quality.definitions import NAMED, Expectation, Suite, named
@@ -186,7 +187,8 @@ def _evaluate(
             counts = {check: len(violations) for check, violations in found.items()}
             counts |= {check: frames[check].select(F.lit(1)).count() for check in many}
         except (PySparkException, Py4JError) as error:
-            raise UsageError(f"{suite.path}: its checks could not be evaluated: {_one_line(error)}") from None
+            wrong = UsageError(f"{suite.path}: its checks could not be evaluated: {_one_line(error)}")
+            raise failures.explain(error) or wrong from None
         return {check: (counts[check], found[check][:EXAMPLES]) for check in frames}
     finally:
         for frame in cached:
