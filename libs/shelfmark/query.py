@@ -10,8 +10,10 @@ from shelfmark import config, session
 from shelfmark.config import Settings
 from shelfmark.errors import UsageError
 from shelfmark.lake import Lake, NotFound, open_lake
-from shelfmark.run import read_at
+from shelfmark.run import read_at as read
 from shelfmark.tables import TABLES
+
+__all__ = ["open_reader", "query", "read", "sql"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +36,6 @@ def open_reader(of: Settings | str | Path, at: str | None = None) -> tuple[Lake,
     if at is None and lake.release() is None:
         raise NotFound("no release yet: a release is made when a pipeline ends well; read --at main meanwhile")
     return lake, lake.lease(at or "release").id
-
-
-def read(spark: SparkSession, lake: Lake, commit: str, name: str) -> DataFrame:
-    """A table at a commit; an empty frame with its columns where it is not there yet."""
-    return read_at(spark, lake, commit, name)
 
 
 def query(spark: SparkSession, lake: Lake, commit: str, text: str) -> DataFrame:

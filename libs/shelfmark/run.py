@@ -89,7 +89,7 @@ class Run:
         self.notes: dict[str, Any] = {}
         self.stopped: dict[str, str] = {}
         self.written: list[str] = []
-        self.folders: list[str] = []
+        self.models: list[str] = []
         self.accepted = against.accepted(settings.accept, settings.accepted_by)
         self.rewritten: dict[str, str] = {}
         self.unchanged: dict[str, str] = {}
@@ -201,7 +201,7 @@ class Run:
     def put(self, folder: str, origin: str) -> None:
         """The files of a local directory as a folder of the branch; published with the tables."""
         self.lake.put(self.branch, folder, Path(origin))
-        self.folders.append(folder)
+        self.models.append(folder)
 
     def scratch(self, name: str) -> str:
         """Address for intermediate files: reachable by every worker, gone with the branch."""
@@ -235,9 +235,7 @@ class Run:
         return f"run_id = '{self.run_id}'"
 
     def _paths(self, name: str) -> list[str]:
-        contract = table(name)
-        folders = self.lake.folders(self.branch)
-        wanted = [contract.path] if contract.writers is None else [f"{contract.path}/{w}" for w in contract.writers]
+        wanted, folders = table(name).folders, self.lake.folders(self.branch)
         base = self.lake.folders(self.base.id) if self.base else {}
         for folder in wanted:
             if name not in JOURNALS:
@@ -318,15 +316,8 @@ class Run:
 
     def checks(self, results: list[suites.CheckResult]) -> dict[str, dict[str, Any]]:
         """Evidence for every folder written: what its suite said; a journal or a model passes without one."""
-        evidence = {folder: {"passed": True, "expectations": 0, "suite": None} for folder in self.folders}
-        for name in self.written:
-            mine = [result for result in results if result.table == name]
-            evidence[self.folder(name)] = {
-                "passed": not suites.refused(mine),
-                "expectations": len(mine),
-                "suite": mine[0].suite if mine else None,
-            }
-        for folder, name in self.rewritten.items():
+        evidence = {}
+        for folder, name in self._touched().items():
             mine = [result for result in results if result.table == name]
             evidence[folder] = {
                 "passed": not suites.refused(mine),
@@ -334,6 +325,10 @@ class Run:
                 "suite": mine[0].suite if mine else None,
             }
         return evidence
+
+    def _touched(self) -> dict[str, str | None]:
+        """Folder written on the branch -> its table; None for a model."""
+        return dict.fromkeys(self.models) | {self.folder(name): name for name in self.written} | self.rewritten
 
     def metadata(self, status: str) -> dict[str, Any]:
         """What the commit says of this run."""
@@ -384,8 +379,7 @@ def load(spark: SparkSession, paths: list[str], contract: Table) -> DataFrame:
 def read_at(spark: SparkSession, lake: Lake, commit: str, name: str) -> DataFrame:
     """A table at a commit; an empty frame with its columns where it is not there yet."""
     contract = table(name)
-    folders = [contract.path] if contract.writers is None else [f"{contract.path}/{w}" for w in contract.writers]
-    paths = [path for folder in folders if (path := lake.read_path(commit, folder))]
+    paths = [path for folder in contract.folders if (path := lake.read_path(commit, folder))]
     return load(spark, paths, contract) if paths else spark.createDataFrame([], contract.ddl)
 
 
@@ -418,7 +412,9 @@ def execute(
         try:
             return _execute(job, recipe, settings, spark, lake, run_id, force, always, after)
         except Exception as error:
-            raise failures.explain(error) or error from None
+            if known := failures.explain(error):
+                raise known from None
+            raise
 
 
 def _execute(

@@ -46,6 +46,11 @@ class Table:
         return job in (self.writers or (self.owner,))
 
     @property
+    def folders(self) -> list[str]:
+        """Folders of its Delta tables below the lake's root: one, or one a writer."""
+        return [self.path] if self.writers is None else [f"{self.path}/{writer}" for writer in self.writers]
+
+    @property
     def columns(self) -> list[str]:
         return [field.name for field in self.fields]
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from shelfmark.errors import DataRefused
 from shelfmark.lake.diff import relative, table_of
-from shelfmark.tables import TABLES, WRITERS, table
+from shelfmark.tables import WRITERS, table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -240,10 +240,8 @@ def held_by_others() -> tuple[str, ...]:
 
 def of_table(run: Run, name: str) -> list[str]:
     """Folders of a table at the branch."""
-    contract = TABLES[name]
-    wanted = [contract.path] if contract.writers is None else [f"{contract.path}/{w}" for w in contract.writers]
     there = run.lake.folders(run.branch)
-    return [folder for folder in wanted if folder in there]
+    return [folder for folder in table(name).folders if folder in there]
 
 
 def of_branch(run: Run, folder: str) -> DataFrame:

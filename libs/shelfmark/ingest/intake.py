@@ -354,14 +354,19 @@ def changes(run: Run, feeds: list[Feed], records: DataFrame) -> DataFrame:
     return joined.drop("known_hash", "known_at").persist(StorageLevel.DISK_ONLY)
 
 
+def sighted(run: Run, products: DataFrame) -> DataFrame:
+    """Products with the columns of silver.presence that say that this run saw them, for the first and the last time."""
+    seen = products.withColumn("first_run", F.lit(run.run_id)).withColumn("first_seen", F.lit(run.run_date))
+    return seen.withColumn("last_run", F.lit(run.run_id)).withColumn("last_seen", F.lit(run.run_date))
+
+
 def to_silver(run: Run, feeds: list[Feed], changed: DataFrame) -> None:
     """Write new and changed products, and who was seen today. A remapped source loses the keys it no longer has."""
     remapped = [feed.source.name for feed in feeds if feed.remapped]
     fresh = changed.where(F.col("status").isin("new", "changed"))
     products = fresh.drop("status", "records").withColumn("run_id", F.lit(run.run_id))
     seen = changed.where("status != 'superseded'").select("product_id", "source", "region", "file_hash")
-    seen = seen.withColumn("first_run", F.lit(run.run_id)).withColumn("first_seen", F.lit(run.run_date))
-    seen = seen.withColumn("last_run", F.lit(run.run_id)).withColumn("last_seen", F.lit(run.run_date))
+    seen = sighted(run, seen)
     if not run.has("silver.products"):
         run.write("silver.products", products)
         run.write("silver.presence", seen.drop("file_hash"))

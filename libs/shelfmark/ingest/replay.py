@@ -139,9 +139,7 @@ def to_silver(run: Run, changed: DataFrame) -> None:
     if rows.limit(1).count():
         run.merge(TABLE, rows)
     seen = good.where("replayed").select("product_id", "source", "region")
-    seen = seen.withColumn("first_run", F.lit(run.run_id)).withColumn("first_seen", F.lit(run.run_date))
-    seen = seen.withColumn("last_run", F.lit(run.run_id)).withColumn("last_seen", F.lit(run.run_date))
-    run.merge("silver.presence", seen, only=["region"])
+    run.merge("silver.presence", intake.sighted(run, seen), only=["region"])
 
 
 def to_rejected(run: Run, rows: DataFrame, records: DataFrame) -> None:

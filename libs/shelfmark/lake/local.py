@@ -149,7 +149,7 @@ class LocalLake:
     def put(self, branch: str, folder: str, origin: Path) -> None:
         target = Path(self.write_path(branch, folder))
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(origin, target)
+        _link_tree(origin, target)
 
     def local_copy(self, ref: str, folder: str) -> str | None:
         return self.read_path(ref, folder)
@@ -388,7 +388,7 @@ def _outside(folder: Path, named: set[Path], parents: set[Path]) -> Iterator[Pat
 
 
 def _link_tree(origin: Path, target: Path) -> None:
-    """Hard-link a Delta folder; `_last_checkpoint` is the one file Delta writes over, so it is copied.
+    """Hard-link a folder; of Delta, `_last_checkpoint` is the one file Delta writes over, so it is copied.
 
     On a file system without hard links the files are copied, which takes time and room; the log says so once.
     """
