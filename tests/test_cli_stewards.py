@@ -98,6 +98,12 @@ def test_vendor_text_is_no_markup_and_no_escape_code(home, capsys):
     text = said(capsys, "rejected", "--home", home, "--rule", "price_unreadable")
     assert "key [red]" in text
     assert "\x1b" not in text
+    text = said(
+        capsys, "sql", "select key from silver.rejected where rule = 'price_unreadable'", "--home", home, "--at", "main"
+    )
+    assert "[red]" in text
+    assert "[/]" in text
+    assert "\x1b" not in text
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table as Grid
 
-from shelfmark.cli.app import Env, Home, Set, app, console, load_settings, start
+from shelfmark.cli.app import Env, Home, Set, app, console, load_settings, plain, start
 from shelfmark.errors import UsageError
 from shelfmark.tables import TABLES, table
 
@@ -36,7 +36,7 @@ def sql(
         rows = frame.limit(201).collect()
         grid = Grid(*frame.columns)
         for row in rows[:200]:
-            grid.add_row(*("" if value is None else str(value) for value in row))
+            grid.add_row(*map(plain, row))
         console.print(grid)
         more = "; more rows: --format csv gives all" if len(rows) > 200 else ""
         console.print(f"{min(len(rows), 200)} rows at {commit[:10]}{more}", highlight=False)

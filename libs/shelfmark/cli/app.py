@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from shelfmark import config
 
@@ -68,3 +69,10 @@ def start(settings: Settings) -> Any:
     from shelfmark import session
 
     return session.start(settings)
+
+
+def plain(value: object, style: str = "") -> Text:
+    """Vendor text as it is: no markup of ours, no control characters of theirs."""
+    from shelfmark.quality.docs import shown
+
+    return Text("" if value is None else shown(str(value)).replace("\n", " "), style)

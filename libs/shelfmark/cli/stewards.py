@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table as Grid
-from rich.text import Text
 
-from shelfmark.cli.app import Env, Home, RunId, Set, app, console, load_settings, start
+from shelfmark.cli.app import Env, Home, RunId, Set, app, console, load_settings, plain, start
 from shelfmark.errors import UsageError
 from shelfmark.tables import TABLES
 
@@ -156,7 +155,7 @@ def _print(rows: DataFrame, format_: str, note: str, which: Which) -> None:
     else:
         grid = Grid(*rows.columns, box=None)
         for row in found[:SHOWN]:
-            grid.add_row(*(_plain(f"{value:,}" if isinstance(value, int) else value) for value in row))
+            grid.add_row(*(plain(f"{value:,}" if isinstance(value, int) else value) for value in row))
         console.print(grid)
     more = f", the first {SHOWN}; all of them: --format csv" if len(found) > SHOWN else ""
     console.print(f"{min(len(found), SHOWN)} rows {note}{more}", highlight=False, markup=False, soft_wrap=True)
@@ -176,14 +175,7 @@ def _print_records(rows: list) -> None:
             (f"  {(row.payload or '')[:CUT]}{' ...' if len(row.payload or '') > CUT else ''}", "dim"),
         ]
         for line, style in lines:
-            console.print(_plain(line, style), soft_wrap=True, highlight=False)
-
-
-def _plain(value: object, style: str = "") -> Text:
-    """Vendor text as it is: no markup of ours, no control characters of theirs."""
-    from shelfmark.quality.docs import shown
-
-    return Text("" if value is None else shown(str(value)).replace("\n", " "), style)
+            console.print(plain(line, style), soft_wrap=True, highlight=False)
 
 
 @app.command(rich_help_panel="Data stewards")
