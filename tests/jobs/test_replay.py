@@ -125,7 +125,19 @@ def test_books_balance_over_ingest_replay_replay_again_and_ingest_with_the_chang
     shop.feed(FEED)
     assert shop.ingest() == {"read": 5, "new": 1, "rejected": 4}
     shop.map(CORRECTED)
-    assert shop.replay() == {"read": 3, "new": 1, "rejected": 2}
+    with pytest.raises(UsageError, match="an ingest has that run id"):
+        shop.replay(run_id="20260101-t")
+
+    # A dry run says what would pass, and writes nothing.
+    lake = open_lake(shop.settings)
+    before = lake.folders("main")
+    shop.replay(dry=True)
+    assert "dry run, nothing is written" in shop.said
+    assert "3 refused records read again: 1 pass (1 new), 2 stay refused" in shop.said
+    assert lake.folders("main") == before
+    assert lake.branches("run-") == []
+
+    assert shop.replay(run_id="20260104-r") == {"read": 3, "new": 1, "rejected": 2}
     assert "1 could not be parsed" in shop.said
     assert "still refused: shop price_negative 1" in shop.said
     assert shop.titles() == {"1": "Blue shirt", "2": "Red scarf"}
@@ -135,14 +147,31 @@ def test_books_balance_over_ingest_replay_replay_again_and_ingest_with_the_chang
         (4, "price_negative", "open"),
         (5, "broken_record", "open"),
     ]
-    assert {row.resolved_by for row in shop.stated() if row.state == "resolved"} == {"20260102-r"}
-    # Again: nothing passes that did not before, nothing is doubled.
+    assert {row.resolved_by for row in shop.stated() if row.state == "resolved"} == {"20260104-r"}
+    assert_pages_show_what_was_resolved(shop.root / "home" / "docs")
+
+    # A run id replays once; another one finds nothing that passes and did not before, and doubles nothing.
+    before = lake.folders("main")
+    shop.replay(run_id="20260104-r")
+    assert "published before" in shop.said
+    assert lake.folders("main") == before
     assert shop.replay() == {"read": 2, "rejected": 2}
     assert shop.titles() == {"1": "Blue shirt", "2": "Red scarf"}
     # The mapping changed since the file was taken in, so the next ingest maps all of it, and finds the same.
     assert shop.ingest() == {"read": 5, "unchanged": 2, "rejected": 3}
     assert shop.titles() == {"1": "Blue shirt", "2": "Red scarf"}
     assert shop.ingest() == {}
+
+
+def assert_pages_show_what_was_resolved(docs):
+    text = re.sub(r"<[^>]+>|\s+", " ", (docs / "20260101-t.html").read_text())
+    assert re.search(r"1 resolved\s+by 20260104-r", text)
+    assert re.search(r"4\s+records refused, 3 still open", text)
+    page = re.sub(r"<[^>]+>|\s+", " ", (docs / "20260104-r.html").read_text())
+    assert re.search(r"This run read refused records again\s+\(all\): 3 of them\.\s+1 pass now", page)
+    index = re.sub(r"<[^>]+>|\s+", " ", (docs / "index.html").read_text())
+    assert "3 open" in index
+    assert "replay" in index
 
 
 def test_an_ingest_with_a_corrected_mapping_resolves_what_it_takes_in(shop):
@@ -240,77 +269,24 @@ def test_a_record_that_breaks_another_rule_now_is_refused_anew_under_the_replay(
     assert json.loads(new.payload)["other_name"] == "x"
 
 
-def test_a_dry_run_says_what_would_pass_and_writes_nothing(shop):
+def test_sources_without_a_mapping_and_lakes_without_the_column_resolved_by_are_replayed_as_far_as_can_be(shop, spark):
     shop.feed(FEED)
+    shop.feed([["1", "", "Hat", "1.00", "A"], ["2", "Cap", "", "1.00", "A"]], name="other")
     shop.ingest()
-    shop.map(CORRECTED)
-    lake = open_lake(shop.settings)
-    before = lake.folders("main")
-    shop.replay(dry=True)
-    assert "dry run, nothing is written" in shop.said
-    assert "3 refused records read again: 1 pass (1 new), 2 stay refused" in shop.said
-    assert lake.folders("main") == before
-    assert lake.branches("run-") == []
+    path = open_lake(shop.settings).read_path("main", "silver/rejected/ingest")
+    old = spark.read.format("delta").load(path).drop("resolved_by").localCheckpoint()
+    old.write.format("delta").mode("overwrite").option("overwriteSchema", "true").partitionBy("run_date").save(path)
+    assert "resolved_by" not in spark.read.format("delta").load(path).columns
 
-
-def test_a_run_id_replays_once_and_an_ingest_keeps_its_own(shop):
-    shop.feed(FEED)
-    shop.ingest()
-    shop.map(CORRECTED)
-    assert shop.replay(run_id="20260102-again") == {"read": 3, "new": 1, "rejected": 2}
-    before = open_lake(shop.settings).folders("main")
-    shop.replay(run_id="20260102-again")
-    assert "published before" in shop.said
-    assert open_lake(shop.settings).folders("main") == before
-    with pytest.raises(UsageError, match="an ingest has that run id"):
-        shop.replay(run_id="20260101-t")
-
-
-def test_nothing_to_replay_is_said_and_no_run_is_recorded(shop):
-    shop.feed([["1", "Hat", "", "1.00", "A"], ["2", "two", "few"]])
-    shop.ingest()
     runs = len(shop.rows("gold.runs"))
     with pytest.raises(UsageError, match="nothing to replay: no refused record of source nobody that is open"):
         shop.replay(source="nobody")
     with pytest.raises(UsageError, match="nothing to replay: no refused record that can be read again"):
-        shop.replay()
+        shop.replay(rule="broken_record")
     assert re.search(r"1 could not be parsed", shop.said)
     assert len(shop.rows("gold.runs")) == runs
 
-
-def test_a_source_without_a_mapping_is_told_of_and_the_others_go_on(shop):
-    shop.feed(FEED)
-    shop.feed([["1", "", "Hat", "1.00", "A"], ["2", "Cap", "", "1.00", "A"]], name="other")
-    shop.ingest()
     shop.map(CORRECTED, "other")
     (shop.root / "shop.yml").unlink()
     assert shop.replay() == {"read": 1, "new": 1}
     assert "3 belong to a source whose mapping is gone" in shop.said
-
-
-def test_the_pages_and_the_index_show_what_was_resolved(shop):
-    shop.feed(FEED)
-    shop.ingest()
-    shop.map(CORRECTED)
-    shop.replay()
-    docs = shop.root / "home" / "docs"
-    text = re.sub(r"<[^>]+>|\s+", " ", (docs / "20260101-t.html").read_text())
-    assert re.search(r"1 resolved\s+by 20260102-r", text)
-    assert re.search(r"4\s+records refused, 3 still open", text)
-    page = re.sub(r"<[^>]+>|\s+", " ", (docs / "20260102-r.html").read_text())
-    assert re.search(r"This run read refused records again\s+\(all\): 3 of them\.\s+1 pass now", page)
-    index = re.sub(r"<[^>]+>|\s+", " ", (docs / "index.html").read_text())
-    assert "3 open" in index
-    assert "replay" in index
-
-
-def test_a_lake_without_the_column_resolved_by_can_be_replayed(shop, spark):
-    shop.feed(FEED)
-    shop.ingest()
-    lake = open_lake(shop.settings)
-    path = lake.read_path("main", "silver/rejected/ingest")
-    old = spark.read.format("delta").load(path).drop("resolved_by").localCheckpoint()
-    old.write.format("delta").mode("overwrite").option("overwriteSchema", "true").partitionBy("run_date").save(path)
-    assert "resolved_by" not in spark.read.format("delta").load(path).columns
-    shop.map(CORRECTED)
-    assert shop.replay() == {"read": 3, "new": 1, "rejected": 2}
