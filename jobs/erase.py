@@ -9,7 +9,7 @@ def main(run: Run, request: erasure.Request) -> None:
     groups = erasure.touched_groups(run, ids)
     rows = erasure.apply(run, list(erasure.steps(run, request, ids)))
     mended = erasure.mend(run, groups) if rows else 0
-    erasure.clear(run)
+    erasure.clear(run, request)
     erasure.record(run, request, ids, rows)
     run.note(products_regrouped=mended)
 

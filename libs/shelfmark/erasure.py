@@ -3,7 +3,8 @@
 1. `targets`: which products, and which bronze records any of them was ever made of (by the mapping in force).
 2. `steps`: per table folder, the rows to delete or to empty. Bronze and refused records of single products stay as
    empty rows (`problem` erased), so that the books of their files balance; of a source everything goes.
-3. `apply`: deletes them on the branch, then VACUUM and a log that begins anew, because Delta's log quotes values too.
+3. `apply`, `clear`: deletes them on the branch, then VACUUM and a log that begins anew, because Delta's log quotes
+   values too; and what sources left where their pages land.
 4. `mend`: groups of duplicates that lost a member are resolved again among the rest; golden records follow.
 5. `record`: silver.erasures says what was done and keeps nothing of what was erased; silver.suppressed holds hashes
    of product ids, by which ingest refuses the products when a feed brings them again.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from shelfmark import migrations, upkeep
 from shelfmark.errors import DataRefused, UsageError
+from shelfmark.ingest.api import LANDING
 from shelfmark.ingest.suppressed import ERASED, key_hash
 from shelfmark.lake import NotFound
 from shelfmark.lake.diff import table_of
@@ -274,10 +277,15 @@ def mend(run: Run, groups: DataFrame) -> int:
     return left
 
 
-def clear(run: Run) -> None:
-    """Leave no file and no log behind that holds what was erased, in all folders rewritten on the branch."""
+def clear(run: Run, request: Request) -> None:
+    """Leave no file and no log behind that holds what was erased: in all folders rewritten on the branch, and where
+    pages and snapshots land. Which products those hold is not known, so of single products all of them go: the next
+    ingest fetches them again."""
     for folder in run.rewritten:
         upkeep.leave_no_trace(run.spark, run.lake.read_path(run.branch, folder), run.run_id)
+    landing = Path(run.settings.home).resolve() / LANDING
+    for folder in [landing / request.source] if request.source else [landing]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def record(run: Run, request: Request, ids: DataFrame, rows: dict[str, int]) -> None:

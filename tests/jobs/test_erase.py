@@ -165,10 +165,13 @@ def test_products_are_erased_everywhere_but_where_a_tag_keeps_them_and_a_feed_do
 def test_a_source_is_erased_with_its_history_and_not_taken_in_until_lifted(shop):
     first = shop.jobs("ingest", "dedupe")[1].commit
     open_lake(shop.settings).tag("release-first", first.id)
+    for name in ("shop", "other"):
+        (shop.root / "home" / "landing" / name).mkdir(parents=True)
     said = shop.erase(source="shop", history_before=datetime.now(UTC))
     lake = open_lake(shop.settings)
     assert "bronze.raw_products 3" in said
     assert "still holds it" not in said
+    assert [path.name for path in (shop.root / "home" / "landing").iterdir()] == ["other"]
     with pytest.raises(NotFound):
         lake.folders(first.id)
     with pytest.raises(NotFound):
