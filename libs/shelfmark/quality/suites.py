@@ -76,7 +76,9 @@ def validate_all(tables: Sequence[tuple[DataFrame, Suite]]) -> list[CheckResult]
 
 
 def _results(df: DataFrame, suite: Suite, first: Judged) -> list[CheckResult]:
-    asked = [p for p in range(len(suite.expectations)) if p not in first.verdicts or not first.verdicts[p].success]
+    # An aggregate's value is all there is to say of one that fails.
+    said = {p for p, verdict in first.verdicts.items() if verdict.success or verdict.value is not None}
+    asked = [p for p in range(len(suite.expectations)) if p not in said]
     details = _details_of(df, suite, asked, first)
     rows = df.count() if first.rows is None else first.rows
     results = []
