@@ -175,7 +175,12 @@ def vacuum(spark: SparkSession, path: str) -> None:
     """Remove the files that the table's newest state does not use; only ever on a branch, see the head of this module."""
     from delta.tables import DeltaTable
 
-    with options(spark, {"spark.databricks.delta.retentionDurationCheck.enabled": "false"}):
+    settings = {
+        "spark.databricks.delta.retentionDurationCheck.enabled": "false",
+        # Delta lists a folder in as many tasks as this says; by Spark's default they are 10,000, half a minute of nothing.
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(4 * spark.sparkContext.defaultParallelism),
+    }
+    with options(spark, settings):
         DeltaTable.forPath(spark, path).vacuum(0)
 
 
