@@ -172,6 +172,9 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
         "spark.ui.enabled": "false",
         # Small Delta logs: the state of a table fits one partition here, and fifty cost seconds a write.
         "spark.databricks.delta.snapshotPartitions": "2",
+        # Of 10,000 tables Delta keeps the state for an hour, megabytes each, and every run's branch has paths of its own:
+        # a session of fifty runs fills its heap.
+        "spark.databricks.delta.delta.log.cacheSize": "100",
         # A run has a few hundred small plans. With Spark's 100 entries their code is compiled again and again.
         "spark.sql.codegen.cache.maxEntries": "2000",
         "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch} -XX:+UseG1GC -Dlog4j2.configurationFile={LOGGING}",
