@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from shelfmark import migrations, upkeep
 from shelfmark.errors import DataRefused, UsageError
-from shelfmark.ingest.api import LANDING
+from shelfmark.ingest import api
 from shelfmark.ingest.suppressed import ERASED, key_hash
 from shelfmark.lake import NotFound
 from shelfmark.lake.diff import table_of
@@ -283,9 +283,9 @@ def clear(run: Run, request: Request) -> None:
     ingest fetches them again."""
     for folder in run.rewritten:
         upkeep.leave_no_trace(run.spark, run.lake.read_path(run.branch, folder), run.run_id)
-    landing = Path(run.settings.home).resolve() / LANDING
-    for folder in [landing / request.source] if request.source else [landing]:
-        shutil.rmtree(folder, ignore_errors=True)
+    landing = api.landing(run.settings.home, request.source or "")
+    if landing.exists():
+        shutil.rmtree(landing)  # what cannot be removed is not erased: that ends the run
 
 
 def record(run: Run, request: Request, ids: DataFrame, rows: dict[str, int]) -> None:

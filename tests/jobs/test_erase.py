@@ -113,9 +113,11 @@ def test_products_are_erased_everywhere_but_where_a_tag_keeps_them_and_a_feed_do
     assert "bronze.raw_products 2" in dry
     assert "Zanzibar cotton" in shop.text_of_main()
 
+    (shop.root / "home" / "landing" / "other").mkdir(parents=True)
     said = shop.erase(products=gone, history_before=datetime.now(UTC))
     assert "silver.products 1" in said
     assert f"still holds it: {first.id[:10]} (tag audit)" in said
+    assert not (shop.root / "home" / "landing").exists()
     text = shop.text_of_main(
         set(TABLES) - {"silver.duplicates", "silver.catalogue", "silver.leak_groups", "silver.splits"}
     )

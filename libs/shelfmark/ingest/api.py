@@ -45,9 +45,6 @@ TIMEOUTS_A_PAGE = 10
 PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
 """Statuses of failures that may pass."""
 
-LANDING = "landing"
-"""Folder below home of what sources fetch before it is read."""
-
 _HEADER = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -59,9 +56,9 @@ class _Passing(Exception):
         self.wait = wait
 
 
-def landing(home: str | Path, source: str) -> Path:
-    """Folder below home where a source's pages or snapshots lie for a while."""
-    return Path(home).resolve() / LANDING / source
+def landing(home: str | Path, source: str = "") -> Path:
+    """Folder below home where a source's pages or snapshots lie for a while; without a source, those of all."""
+    return Path(home).resolve() / "landing" / source
 
 
 def fetch(api: Api, source: str, folder: Path, run_id: str, say: Callable[..., None]) -> str:
