@@ -61,7 +61,6 @@ PAGE = 1000  # most entries lakeFS lists at once
 # Spark's side. Markers are kept: S3A would else delete those of all parents at every file it writes.
 S3A = {
     "path.style.access": "true",
-    "experimental.input.fadvise": "random",  # Parquet: a footer, then some columns
     "directory.marker.retention": "keep",
     "change.detection.mode": "none",
     "attempts.maximum": "4",
