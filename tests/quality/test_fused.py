@@ -177,9 +177,9 @@ def compare(frame, expectations=ALL):
     (ours,) = fused.judge([(frame, suite)])
     positions = sorted(ours.verdicts)
     with suites._batch(frame) as batch:
-        theirs = suites._evaluate(batch, suite, positions, "BOOLEAN_ONLY")
         valued = [p for p in positions if ours.verdicts[p].value is not None]
-        values = {p: r["result"]["observed_value"] for p, r in suites._evaluate(batch, suite, valued, "BASIC").items()}
+        basic = suites._evaluate(batch, suite, valued, "BASIC")
+        theirs = basic | suites._evaluate(batch, suite, [p for p in positions if p not in basic], "BOOLEAN_ONLY")
     wrong = [
         (suite.expectations[p].type, suite.expectations[p].kwargs, ours.verdicts[p], theirs[p]["success"])
         for p in positions
@@ -187,11 +187,11 @@ def compare(frame, expectations=ALL):
     ]
     assert not wrong
     different = [
-        (suite.expectations[p], ours.verdicts[p].value, v)
-        for p, v in values.items()
-        if not same(ours.verdicts[p].value, v)
+        (suite.expectations[p].type, suite.expectations[p].kwargs, ours.verdicts[p].value, said)
+        for p in valued
+        if not same(ours.verdicts[p].value, said := theirs[p]["result"]["observed_value"])
     ]
-    assert not different, [(e.type, e.kwargs, a, b) for e, a, b in different]
+    assert not different
     return (
         {suite.expectations[p].type for p in positions},
         [p for p in range(len(suite.expectations)) if p not in positions],

@@ -1,9 +1,10 @@
 """Suites evaluated in two phases; the only module that imports Great Expectations.
 
 1. `fused` gives the verdicts, in a few Spark jobs for all expectations of all tables.
-2. Great Expectations judges what `fused` cannot, and what failed there: its verdict, counts and examples are what
-   people see. It must give the same verdict; where it does not, one of the two is wrong and the run stops. What must
-   hold for every row and fails for a few is judged on those few alone, set apart once, instead of in passes of its own.
+2. Great Expectations judges what `fused` cannot, and what failed there, but for aggregates that failed, of which the
+   value says all: its verdict, counts and examples are what people see. It must give the same verdict; where it does
+   not, one of the two is wrong and the run stops. What must hold for every row and fails for a few is judged on those
+   few alone, set apart once, instead of in passes of its own.
 
 Where all holds, Great Expectations is not even imported. Its context is ephemeral, so that nothing is written, and
 lives as long as the process.
