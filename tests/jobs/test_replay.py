@@ -281,7 +281,9 @@ def test_sources_without_a_mapping_and_lakes_without_the_column_resolved_by_are_
     runs = len(shop.rows("gold.runs"))
     with pytest.raises(UsageError, match="nothing to replay: no refused record of source nobody that is open"):
         shop.replay(source="nobody")
-    with pytest.raises(UsageError, match="nothing to replay: no refused record of rule broken_record that can be read again"):
+    with pytest.raises(
+        UsageError, match="nothing to replay: no refused record of rule broken_record that can be read again"
+    ):
         shop.replay(rule="broken_record")
     assert re.search(r"1 could not be parsed", shop.said)
     assert len(shop.rows("gold.runs")) == runs
