@@ -83,7 +83,7 @@ def _not_asked():
     raise AssertionError("Great Expectations was asked")
 
 
-def test_where_all_holds_great_expectations_is_not_asked(spark, monkeypatch):
+def test_great_expectations_is_asked_only_where_a_verdict_does_not_say_what_is_wrong(spark, monkeypatch):
     monkeypatch.setattr(suites, "_context", _not_asked)
     sides = ("train", "tune", "calibrate", "test")
     frame = spark.createDataFrame([split(p, side=s) for p, s in zip("abcd", sides)], SPLITS)
@@ -115,7 +115,7 @@ def test_several_tables_give_their_results_in_the_order_asked(spark, tmp_path):
 def test_a_verdict_that_great_expectations_does_not_share_is_an_error(spark, tmp_path, monkeypatch):
     frame = spark.createDataFrame([split("a")], SPLITS)
     suite = _suite(tmp_path, {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "side"}})
-    wrong = fused.Judged(1, {0: fused.Verdict(False, 1)})
+    wrong = fused.Judged(1, {0: fused.Verdict(False)})
     monkeypatch.setattr(fused, "judge", lambda tables: [wrong])
     with pytest.raises(RuntimeError, match=r"expectation 1 .*Great Expectations says it holds, the fused check"):
         suites.validate(frame, "silver.splits", suite)

@@ -3,13 +3,14 @@
 1. One aggregate counts the broken rows of every expectation that judges rows, and takes every minimum, mean, sum.
    SQL that only filters is counted there too.
 2. Uniqueness: all keys of a table are grouped by a 64-bit hash, in one job. Hashes that are all different prove keys
-   that are all different; equal ones prove nothing, so there Great Expectations is asked.
+   that are all different; equal ones prove nothing, so the keys behind them are compared.
 3. Numbers of distinct values: one job. Other SQL that must return no row: one job for all queries of the table.
+4. Examples of what broke, a job for each expectation that failed, which reads no further than it finds enough.
 
 The jobs of all tables of a run go to Spark together: small ones are latency, not work.
 
-A verdict given here is the one Great Expectations gives on the same rows (a property test holds this for every type
-and for the column types named below). Where that is not certain there is no verdict here, and Great Expectations
+A verdict given here, its count and its examples are what Great Expectations says of the same rows (a property test holds
+this for every type and for the column types named below). Where that is not certain there is no verdict here, and Great Expectations
 judges: a column type or a bound it converts in ways of its own, a floating sum so near its bound that the order of
 adding decides, an expression that Spark refuses.
 """
@@ -19,9 +20,9 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import reduce
@@ -38,9 +39,10 @@ log = logging.getLogger("shelfmark")
 SQL = "unexpected_rows_expectation"
 # Spark jobs in flight: enough to hide the latency of small ones.
 JOBS_AT_ONCE = 4
-# Rows in question that are set apart for Great Expectations: few enough to keep, and to list the hashes of.
-FEW_ROWS = 100_000
+# Keys that repeat, or their hashes: few enough to list.
 FEW_KEYS = 1000
+# Examples kept of a failed expectation: enough for a person to recognise what is wrong.
+EXAMPLES = 10
 # Relative error allowed to a floating sum: what adding a billion numbers in another order may change, and more.
 ROUNDING = 1e-9
 # Whole numbers up to here are exact as doubles, so their sum does not depend on the order.
@@ -61,7 +63,8 @@ _ONLY_THESE = "expect_column_distinct_values_to_be_in_set"
 _ALL_THESE = "expect_column_distinct_values_to_contain_set"
 _UNIQUE, _UNIQUE_TOGETHER = "expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique"
 _ROWS = "expect_table_row_count_to_be_between"
-_NULLS = ("expect_column_values_to_not_be_null", "expect_column_values_to_be_null")
+_NOT_NULL = "expect_column_values_to_not_be_null"
+_NULLS = (_NOT_NULL, "expect_column_values_to_be_null")
 
 _TEXT = "unexpected_rows_query"
 # A word or sign of more than a plain condition: another clause or table, a placeholder, an alias, a comment.
@@ -76,31 +79,38 @@ _views = itertools.count()
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an expectation holds; `broken` rows where rows can break it, `value` of an aggregate."""
+    """Whether an expectation holds; `broken` rows where rows can break it, `value` of an aggregate.
+
+    `examples` of broken values where it failed: a tuple of a pair's, a dict of several columns'.
+    """
 
     success: bool
     broken: int | None = None
     value: Any = None
+    examples: tuple[Any, ...] = ()
+
+    @property
+    def says_all(self) -> bool:
+        """Whether nothing is left to ask: it holds, or what broke it is counted, or is its value."""
+        return self.success or self.broken is not None or self.value is not None
 
 
 @dataclass
 class Judged:
     """A table's number of rows (None where the pass failed) and verdicts by the expectation's position.
 
-    A position without a verdict is Great Expectations' to judge; `repeated` has all hashes that keys share, by the
-    position of their uniqueness expectation, where they are few; `filters` the condition of SQL that only filters.
+    A position without a verdict is Great Expectations' to judge.
     """
 
     rows: int | None = None
     verdicts: dict[int, Verdict] = field(default_factory=dict)
-    repeated: dict[int, list[int]] = field(default_factory=dict)
-    filters: dict[int, str] = field(default_factory=dict)
 
 
 def judge(tables: Sequence[tuple[DataFrame, Suite]]) -> list[Judged]:
     """Judge the suites of several frames, their Spark jobs side by side; results in the order given.
 
-    The frames are read several times, a few columns each. Nothing is cached, nothing but a row a job is collected.
+    The frames are read several times, a few columns each. Nothing is cached; collected are a row a job, examples, and
+    `FEW_KEYS` repeated keys at the most.
     """
     plans = [{p: e for p, e in enumerate(suite.expectations) if takes(e, df)} for df, suite in tables]
     with ThreadPoolExecutor(JOBS_AT_ONCE, "checks") as pool:
@@ -108,36 +118,17 @@ def judge(tables: Sequence[tuple[DataFrame, Suite]]) -> list[Judged]:
             [pool.submit(_attempt, job, df, plan) for job in (_aggregate, _count_distinct, _unique, _query)]
             for (df, _), plan in zip(tables, plans)
         ]
-        judged = [_verdicts(plan, *(job.result() for job in jobs)) for plan, jobs in zip(plans, started)]
-    for (df, _), plan, table in zip(tables, plans, judged):
-        table.filters = {p: condition for p, e in plan.items() if e.type == SQL and (condition := _filter(e, df))}
+        judged, looks = [], []
+        for (df, _), plan, jobs in zip(tables, plans, started):
+            one, distinct, unique, sql = (job.result() for job in jobs)
+            table = _verdicts(plan, one, distinct, unique, sql)
+            judged.append(table)
+            for position, job, *more in _second_looks(plan, table, one, unique):
+                looks.append((table, position, pool.submit(_attempt, job, df, plan[position], *more)))
+        for table, position, look in looks:
+            if (verdict := look.result()) is not None:
+                table.verdicts[position] = verdict
     return judged
-
-
-def in_question(suite: Suite, judged: Judged) -> list[int]:
-    """Positions of what failed or may fail for a few rows only, and must hold for all: those rows tell the whole story."""
-    few = {p for p, v in judged.verdicts.items() if not v.success and v.broken is not None and v.broken <= FEW_ROWS}
-    few = {p for p in few if suite.expectations[p].row_form or p in judged.filters} | set(judged.repeated)
-    return sorted(p for p in few if _mostly(suite.expectations[p]) == 1)
-
-
-def rows_in_question(df: DataFrame, suite: Suite, judged: Judged, positions: Sequence[int]) -> DataFrame:
-    """The rows that break one of the expectations at `positions`, or share a key's hash; only the columns they need."""
-    from pyspark.sql import functions as F
-
-    suspect, columns = F.lit(False), {}
-    for position in positions:
-        e = suite.expectations[position]
-        columns |= dict.fromkeys(e.columns)
-        if e.type == SQL:
-            columns |= dict.fromkeys(_named(e, df))
-            suspect = suspect | F.coalesce(F.expr(judged.filters[position]), F.lit(False))
-        elif e.row_form:
-            suspect = suspect | F.coalesce(rules.breaks(e), F.lit(False))
-        else:
-            suspect = suspect | (_has_key(e) & _hash(e).isin(judged.repeated[position]))
-    # In one partition: few rows, of which Great Expectations asks a dozen times.
-    return df.where(suspect).select(*(F.col(f"`{name}`") for name in columns)).repartition(1)
 
 
 def takes(e: Expectation, df: DataFrame) -> bool:
@@ -206,13 +197,13 @@ def _comparable(kinds: set[str | None], values: Sequence[Any]) -> bool:
 # -- the jobs -------------------------------------------------------------------------------------------------------
 
 
-def _attempt(job: Callable[..., Any], df: DataFrame, plan: dict[int, Expectation]) -> Any:
+def _attempt(job: Callable[..., Any], *arguments: Any) -> Any:
     """What a job found, None where Spark refuses or fails: Great Expectations then says of which expectation."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:
-        return job(df, plan)
+        return job(*arguments)
     except (PySparkException, Py4JError, UnicodeEncodeError) as error:  # a text may hold half a surrogate pair
         reason = " ".join(str(error).split())[:200]
         log.warning("checks are left to Great Expectations, because Spark refused them together: %s", reason)
@@ -246,10 +237,12 @@ def _aggregates(position: int, e: Expectation, df: DataFrame) -> dict[str, Colum
     if e.type == _ONLY_THESE:
         return {f"broken {position}": F.count(F.when(~column.isin(e.kwargs["value_set"]), 1))}
     if e.type == SQL:
-        condition = _filter(e, df)
-        return {f"broken {position}": F.count(F.when(F.expr(condition), 1))} if condition else {}
+        filters = _filter(e, df)
+        return {f"broken {position}": F.count(F.when(F.expr(filters[1]), 1))} if filters else {}
     if e.type in (_FILLED, _DISTINCT_SHARE):
         return {f"filled {name}": F.count(column)}
+    if e.type in (_UNIQUE, _UNIQUE_TOGETHER) and _mostly(e) < 1:
+        return {f"looked at {position}": F.count(F.when(_has_key(e), 1))}
     if e.type in (_MIN, _MAX):
         return {f"{e.type} {name}": F.min(column) if e.type == _MIN else F.max(column)}
     if e.type in (_MEAN, _SUM):
@@ -347,19 +340,55 @@ def _query(df: DataFrame, plan: dict[int, Expectation]) -> dict[int, bool]:
     return {position: position not in {row["position"] for row in some} for position in found}
 
 
-def _filter(e: Expectation, df: DataFrame) -> str | None:
-    """The condition of SQL that only filters the table's rows and names columns of it; None where it does more."""
+def _filter(e: Expectation, df: DataFrame) -> tuple[list[str], str] | None:
+    """The columns and the condition of SQL that only filters the table's rows; None where it does more."""
     match = re.fullmatch(r"\s*SELECT\s([\w\s,*]+)\sFROM\s+\{batch\}\s+WHERE\s(.*?)[;\s]*", e.kwargs[_TEXT], re.I | re.S)
     if not match or _MORE.search(match.group(2)):
         return None
-    named = {name.strip() for name in match.group(1).split(",")}
-    return f"({match.group(2)})" if named <= {"*", *df.columns} else None
+    named = [name.strip() for name in match.group(1).split(",")]
+    return (named, f"({match.group(2)})") if {*named} <= {"*", *df.columns} else None
 
 
-def _named(e: Expectation, df: DataFrame) -> list[str]:
-    """The columns that SQL may read: those whose name stands in it."""
-    words = set(re.findall(r"\w+", e.kwargs[_TEXT].lower()))
-    return df.columns if "*" in e.kwargs[_TEXT] else [name for name in df.columns if name.lower() in words]
+def _second_looks(
+    plan: dict[int, Expectation],
+    judged: Judged,
+    one: dict[str, Any] | None,
+    unique: dict[int, list[int] | None] | None,
+) -> Iterator[tuple[Any, ...]]:
+    """(position, job, its arguments after frame and expectation) of what the first jobs leave open."""
+    for position, e in plan.items():
+        verdict = judged.verdicts.get(position)
+        if verdict and not verdict.success and verdict.broken and e.type != _NOT_NULL:
+            yield position, _examples, verdict
+        elif unique and unique.get(position, []) != [] and (one or _mostly(e) == 1):
+            yield position, _repeated, unique[position], (one or {}).get(f"looked at {position}")
+
+
+def _examples(df: DataFrame, e: Expectation, verdict: Verdict) -> Verdict:
+    """The verdict with values that broke it."""
+    from pyspark.sql import functions as F
+
+    if e.type == SQL:
+        named, condition = _filter(e, df)
+        rows = df.where(F.expr(condition)).select(*named).head(EXAMPLES)
+        return replace(verdict, examples=tuple(row.asDict() for row in rows))
+    rows = df.where(rules.breaks(e)).select(*(F.col(f"`{name}`") for name in e.columns)).head(EXAMPLES)
+    return replace(verdict, examples=tuple(row[0] if len(row) == 1 else tuple(row) for row in rows))
+
+
+def _repeated(df: DataFrame, e: Expectation, hashes: list[int] | None, looked_at: int | None) -> Verdict:
+    """The verdict on keys by comparing themselves: those behind `hashes`, or all where too many repeat."""
+    from pyspark.sql import functions as F
+
+    keys = df.where(_has_key(e) if hashes is None else _has_key(e) & _hash(e).isin(hashes))
+    groups = keys.groupBy(*(F.col(f"`{name}`") for name in e.columns)).agg(F.count(F.lit(1)).alias("rows"))
+    twice = groups.where("rows > 1")
+    listed = twice.head(FEW_KEYS + 1)
+    few = len(listed) <= FEW_KEYS
+    broken = sum(row[-1] for row in listed) if few else twice.agg(F.sum("rows")).head()[0]
+    success = (looked_at - broken) / looked_at >= _mostly(e) if looked_at else not broken
+    values = [dict(zip(e.columns, row)) if len(e.columns) > 1 else row[0] for row in listed[:EXAMPLES]]
+    return Verdict(success, broken, examples=() if success else tuple(values))
 
 
 # -- verdicts -------------------------------------------------------------------------------------------------------
@@ -377,9 +406,7 @@ def _verdicts(
         if e.type == SQL and sql and position in sql:
             judged.verdicts[position] = Verdict(sql[position], 0 if sql[position] else None)
         elif e.type in (_UNIQUE, _UNIQUE_TOGETHER):
-            if unique and unique[position]:
-                judged.repeated[position] = unique[position]
-            elif unique and unique[position] is not None:
+            if unique and unique[position] == []:
                 judged.verdicts[position] = Verdict(True, 0)
         elif one is not None:
             verdict = _verdict(position, e, one, distinct)

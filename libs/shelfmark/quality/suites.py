@@ -1,12 +1,11 @@
 """Suites evaluated in two phases; the only module that imports Great Expectations.
 
-1. `fused` gives the verdicts, in a few Spark jobs for all expectations of all tables.
-2. Great Expectations judges what `fused` cannot, and what failed there, but for aggregates that failed, of which the
-   value says all: its verdict, counts and examples are what people see. It must give the same verdict; where it does
-   not, one of the two is wrong and the run stops. What must hold for every row and fails for a few is judged on those
-   few alone, set apart once, instead of in passes of its own.
+1. `fused` gives the verdicts, in a few Spark jobs for all expectations of all tables, with counts and examples of what
+   failed.
+2. Great Expectations judges what `fused` cannot, and says what is wrong where that knows no more than that something is.
+   It must give the same verdict; where it does not, one of the two is wrong and the run stops.
 
-Where all holds, Great Expectations is not even imported. Its context is ephemeral, so that nothing is written, and
+Where it has nothing to judge, Great Expectations is not even imported. Its context is ephemeral, so that nothing is written, and
 lives as long as the process.
 """
 
@@ -26,15 +25,14 @@ from typing import TYPE_CHECKING, Any
 from shelfmark.errors import UsageError
 from shelfmark.quality import fused
 from shelfmark.quality.definitions import Expectation, Suite, exists, load
-from shelfmark.quality.fused import SQL, Judged
+from shelfmark.quality.fused import EXAMPLES, SQL, Judged
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 __all__ = ["CheckResult", "Expectation", "Suite", "exists", "load", "refused", "validate", "validate_all"]
 
-# Examples kept of a failed expectation, and characters of each: enough for a person to recognise what is wrong.
-EXAMPLES = 10
+# Characters of an example.
 EXAMPLE_LENGTH = 200
 
 _names = itertools.count()
@@ -77,10 +75,9 @@ def validate_all(tables: Sequence[tuple[DataFrame, Suite]]) -> list[CheckResult]
 
 
 def _results(df: DataFrame, suite: Suite, first: Judged) -> list[CheckResult]:
-    # An aggregate's value is all there is to say of one that fails.
-    said = {p for p, verdict in first.verdicts.items() if verdict.success or verdict.value is not None}
+    said = {p for p, verdict in first.verdicts.items() if verdict.says_all}
     asked = [p for p in range(len(suite.expectations)) if p not in said]
-    details = _details_of(df, suite, asked, first)
+    details = _ask(df, suite, asked) if asked else {}
     rows = df.count() if first.rows is None else first.rows
     results = []
     for position, e in enumerate(suite.expectations):
@@ -95,6 +92,8 @@ def _results(df: DataFrame, suite: Suite, first: Judged) -> list[CheckResult]:
             observed["broken"] = verdict.broken
         if verdict and verdict.value is not None:
             observed["value"] = verdict.value
+        if verdict:
+            observed |= _shown(verdict.examples)
         if detail:
             observed |= _details(detail)
         if "broken" in observed:
@@ -112,20 +111,6 @@ def _results(df: DataFrame, suite: Suite, first: Judged) -> list[CheckResult]:
             )
         )
     return results
-
-
-def _details_of(df: DataFrame, suite: Suite, positions: list[int], first: Judged) -> dict[int, dict[str, Any]]:
-    """Great Expectations' verdict, counts and examples of the expectations at `positions`."""
-    few = fused.in_question(suite, first)
-    details = {}
-    if few:
-        rows = fused.rows_in_question(df, suite, first, few).persist()
-        try:
-            details |= _ask(rows, suite, few)
-        finally:
-            rows.unpersist()
-    rest = [p for p in positions if p not in few]
-    return details | _ask(df, suite, rest) if rest else details
 
 
 def _ask(df: DataFrame, suite: Suite, positions: list[int]) -> dict[int, dict[str, Any]]:
@@ -155,11 +140,13 @@ def _details(found_there: dict[str, Any]) -> dict[str, Any]:
         found["broken"] = result["observed_value"]
     elif result.get("observed_value") is not None:
         found["value"] = result["observed_value"]
-    values = result.get("partial_unexpected_list") or rows or []
+    return found if found_there["success"] else found | _shown(result.get("partial_unexpected_list") or rows or [])
+
+
+def _shown(values: Sequence[Any]) -> dict[str, list[Any]]:
+    """{"examples": different ones of the values, fit for a page}; nothing where there are none to see."""
     examples = [_short(value) for value in values[:EXAMPLES]]
-    if not found_there["success"] and any(example is not None for example in examples):
-        found["examples"] = list(dict.fromkeys(examples))
-    return found
+    return {"examples": list(dict.fromkeys(examples))} if any(example is not None for example in examples) else {}
 
 
 def _short(value: Any) -> Any:
