@@ -1,7 +1,8 @@
 """Verdicts of whole suites without Great Expectations: one pass over a table for nearly all of its expectations.
 
 1. One aggregate counts the broken rows of every expectation that judges rows, and takes every minimum, mean, sum.
-   SQL that only filters is counted there too.
+   SQL that only filters is counted there too. Columns of which it would read no more than that they are filled have a
+   job of their own: Delta knows from its log which files have nulls, and reads those.
 2. Uniqueness: all keys of a table are grouped by a 64-bit hash, in one job. Hashes that are all different prove keys
    that are all different; equal ones prove nothing, so the keys behind them are compared.
 3. Numbers of distinct values: one job. Other SQL that must return no row: one job for all queries of the table.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -115,13 +117,13 @@ def judge(tables: Sequence[tuple[DataFrame, Suite]]) -> list[Judged]:
     plans = [{p: e for p, e in enumerate(suite.expectations) if takes(e, df)} for df, suite in tables]
     with ThreadPoolExecutor(JOBS_AT_ONCE, "checks") as pool:
         started = [
-            [pool.submit(_attempt, job, df, plan) for job in (_aggregate, _count_distinct, _unique, _query)]
+            [pool.submit(_attempt, job, df, plan) for job in (_aggregate, _missing, _count_distinct, _unique, _query)]
             for (df, _), plan in zip(tables, plans)
         ]
         judged, looks = [], []
         for (df, _), plan, jobs in zip(tables, plans, started):
-            one, distinct, unique, sql = (job.result() for job in jobs)
-            table = _verdicts(plan, one, distinct, unique, sql)
+            one, missing, distinct, unique, sql = (job.result() for job in jobs)
+            table = _verdicts(plan, one and one | (missing or {}), distinct, unique, sql)
             judged.append(table)
             for position, job, *more in _second_looks(plan, table, one, unique):
                 looks.append((table, position, pool.submit(_attempt, job, df, plan[position], *more)))
@@ -214,9 +216,10 @@ def _aggregate(df: DataFrame, plan: dict[int, Expectation]) -> dict[str, Any]:
     """{name: value} of the one pass: `rows`, and what `_aggregates` names for each expectation."""
     from pyspark.sql import functions as F
 
-    wanted = {"rows": F.count(F.lit(1))}
+    wanted, apart = {"rows": F.count(F.lit(1))}, _only_filled(plan)
     for position, e in plan.items():
-        wanted |= _aggregates(position, e, df)
+        if position not in apart:
+            wanted |= _aggregates(position, e, df)
     found = df.agg(*(column.alias(name) for name, column in wanted.items())).head()
     return dict(zip(wanted, found))
 
@@ -253,6 +256,28 @@ def _aggregates(position: int, e: Expectation, df: DataFrame) -> dict[str, Colum
             wanted |= {f"{sizes} {name}": F.sum(F.abs(column.cast("double"))), f"filled {name}": F.count(column)}
         return wanted
     return {}
+
+
+def _only_filled(plan: dict[int, Expectation]) -> list[int]:
+    """Positions of columns that must be filled in every row and that no other expectation reads."""
+    read = Counter(name for e in plan.values() for name in e.columns)
+    texts = " ".join(e.kwargs[_TEXT] for e in plan.values() if e.type == SQL)
+    return [
+        p
+        for p, e in plan.items()
+        if e.type == _NOT_NULL and _mostly(e) == 1 and read[e.columns[0]] == 1 and e.columns[0] not in texts
+    ]
+
+
+def _missing(df: DataFrame, plan: dict[int, Expectation]) -> dict[str, int]:
+    """{name: number of nulls} of the columns that `_only_filled` names."""
+    from pyspark.sql import functions as F
+
+    nulls = {f"broken {p}": F.col(f"`{plan[p].kwargs['column']}`").isNull() for p in _only_filled(plan)}
+    if not nulls:
+        return {}
+    some = df.where(reduce(lambda a, b: a | b, nulls.values()))
+    return dict(zip(nulls, some.agg(*(F.count(F.when(null, 1)) for null in nulls.values())).head()))
 
 
 def _count_distinct(df: DataFrame, plan: dict[int, Expectation]) -> dict[str, int]:
@@ -418,7 +443,9 @@ def _verdicts(
 def _verdict(position: int, e: Expectation, one: dict[str, Any], distinct: dict[str, int] | None) -> Verdict | None:
     rows, name = one["rows"], e.kwargs.get("column")
     if e.row_form:
-        broken = one[f"broken {position}"]
+        broken = one.get(f"broken {position}")
+        if broken is None:
+            return None
         looked_at = rows
         if _mostly(e) < 1 and e.type not in _NULLS:
             looked_at = one[f"looked at {position}" if "column_A" in e.kwargs else f"filled {name}"]
