@@ -16,6 +16,6 @@ def main(run: Run) -> None:
     if not feeds:
         return intake.nothing_new(run)
     changes = intake.changes(run, feeds, records)
-    intake.to_silver(run, feeds, changes)
+    intake.to_silver(run, feeds, read, changes)
     suppressed.empty(run, records)
     intake.balance(run, feeds, read, changes)

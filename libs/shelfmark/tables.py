@@ -25,6 +25,8 @@ class Table:
 
     `writers`: None for a table with one owner; otherwise each job in it writes a Delta table of its own below the
     table's path, and readers see their union.
+    `packed`: rows are brought together by partition before they are written: few files, at the price of a shuffle. For
+    partitioned tables of narrow rows, of which every task would write a small file into each partition.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Table:
     partitions: tuple[str, ...] = ()
     writers: tuple[str, ...] | None = None
     version: int = 1
+    packed: bool = False
 
     @property
     def path(self) -> str:
@@ -176,6 +179,7 @@ TABLES: dict[str, Table] = {
             ("product_id",),
             "ingest",
             ("region",),
+            packed=True,
         ),
         Table(
             "silver.rejected",
@@ -286,6 +290,7 @@ TABLES: dict[str, Table] = {
             ("product_id",),
             "dedupe",
             ("bucket",),
+            packed=True,
         ),
         Table(
             "silver.duplicates",
@@ -303,6 +308,7 @@ TABLES: dict[str, Table] = {
             ("product_id",),
             "dedupe",
             ("region",),
+            packed=True,
         ),
         Table(
             "silver.catalogue",
@@ -335,6 +341,7 @@ TABLES: dict[str, Table] = {
             ("product_id",),
             "labels",
             ("bucket",),
+            packed=True,
         ),
         Table(
             "gold.models",

@@ -8,6 +8,7 @@ shares no code with the readers that fill bronze.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from shelfmark.ingest.mapping import Source
     from shelfmark.run import Run
 
+
+RECORDS_A_TASK = 50_000
+"""Records of a first load that a task writes at the least; smaller loads are written by fewer tasks."""
 
 Counts = dict[tuple[str, str], tuple[int, int]]
 """(source, file hash) -> (records, refused)."""
@@ -360,7 +364,7 @@ def sighted(run: Run, products: DataFrame) -> DataFrame:
     return seen.withColumn("last_run", F.lit(run.run_id)).withColumn("last_seen", F.lit(run.run_date))
 
 
-def to_silver(run: Run, feeds: list[Feed], changed: DataFrame) -> None:
+def to_silver(run: Run, feeds: list[Feed], read: Counts, changed: DataFrame) -> None:
     """Write new and changed products, and who was seen today. A remapped source loses the keys it no longer has."""
     remapped = [feed.source.name for feed in feeds if feed.remapped]
     fresh = changed.where(F.col("status").isin("new", "changed"))
@@ -368,7 +372,9 @@ def to_silver(run: Run, feeds: list[Feed], changed: DataFrame) -> None:
     seen = changed.where("status != 'superseded'").select("product_id", "source", "region", "file_hash")
     seen = sighted(run, seen)
     if not run.has("silver.products"):
-        run.write("silver.products", products)
+        # Every task writes a file into each region: of a small catalogue they would be many and tiny.
+        tasks = max(1, math.ceil(sum(records for records, _ in read.values()) / RECORDS_A_TASK))
+        run.write("silver.products", products.coalesce(tasks))
         run.write("silver.presence", seen.drop("file_hash"))
         return
     if remapped or fresh.limit(1).count():
