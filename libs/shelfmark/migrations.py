@@ -91,6 +91,8 @@ def prepare(spark: SparkSession, path: str, contract: Table, keep: bool = True) 
     writer = rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
     if contract.partitions:
         writer = writer.partitionBy(*contract.partitions)
+    if contract.packed:
+        writer = writer.option("optimizeWrite", "true")
     writer.save(path)
     stamp(spark, path, contract)
     return True

@@ -124,7 +124,9 @@ class Run:
             migrations.prepare(self.spark, path, contract, keep=append or bool(replace))
         writer = conform(df, contract).write.format("delta").mode("append" if append else "overwrite")
         if contract.partitions:
-            writer = writer.partitionBy(*contract.partitions).option("optimizeWrite", contract.packed)
+            writer = writer.partitionBy(*contract.partitions)
+        if contract.packed:
+            writer = writer.option("optimizeWrite", "true")
         if replace and exists:
             writer = writer.option("replaceWhere", replace).option("mergeSchema", "true")
         else:

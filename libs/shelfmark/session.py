@@ -175,6 +175,8 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
         # Of 10,000 tables Delta keeps the state for an hour, megabytes each, and every run's branch has paths of its own:
         # a session of fifty runs fills its heap.
         "spark.databricks.delta.delta.log.cacheSize": "100",
+        # Tables that are packed (tables.py) are shuffled into pieces of this size, the one `maintain` compacts files to.
+        "spark.databricks.delta.optimizeWrite.binSize": "128m",
         # A run has a few hundred small plans. With Spark's 100 entries their code is compiled again and again.
         "spark.sql.codegen.cache.maxEntries": "2000",
         "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch} -XX:+UseG1GC -Dlog4j2.configurationFile={LOGGING}",

@@ -25,8 +25,8 @@ class Table:
 
     `writers`: None for a table with one owner; otherwise each job in it writes a Delta table of its own below the
     table's path, and readers see their union.
-    `packed`: rows are brought together by partition before they are written: few files, at the price of a shuffle. For
-    partitioned tables of narrow rows, of which every task would write a small file into each partition.
+    `packed`: a rewrite brings rows together by partition first: few files, at the price of a shuffle. For partitioned
+    tables of narrow rows, of which every task would write a small file into each partition.
     """
 
     name: str

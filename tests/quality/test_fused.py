@@ -2,8 +2,11 @@
 
 import json
 import math
+import os
+import time
 from datetime import date, datetime
 from decimal import Decimal
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
@@ -143,7 +146,7 @@ def at_the_edge(e, verdict, looked_at):
     """The same expectation with its threshold where the table is: just met, and just missed."""
     if "column_A" in e.kwargs and e.kwargs["column_A"] != "i":
         return []  # jobs of their own there; one pair of columns is enough
-    if e.row_form and verdict.broken is not None and looked_at:
+    if (e.row_form or "unique" in e.type) and verdict.broken is not None and looked_at:
         share = (looked_at - verdict.broken) / looked_at
         tops = [share, *([math.nextafter(share, 2)] if share < 1 else [])]
         return [Expectation(e.type, {**e.kwargs, "mostly": m}, e.severity, e.sentence) for m in tops]
@@ -167,10 +170,9 @@ def compare(frame, expectations=ALL):
     edges = []
     for position, verdict in first.verdicts.items():
         e = suite.expectations[position]
-        names = [e.kwargs[key] for key in ("column", "column_A", "column_B") if key in e.kwargs]
-        skip = all if e.kwargs.get("ignore_row_if", "both_values_are_missing").startswith("both") else any
-        looked_at = sum(not skip(row[n] is None for n in names) for row in rows)
-        if e.type.endswith("_be_null") or e.kwargs.get("ignore_row_if") == "neither":
+        skip = all if e.kwargs.get("ignore_row_if", "all").startswith(("both", "all")) else any
+        looked_at = sum(not skip(row[n] is None for n in e.columns) for row in rows) if e.columns else 0
+        if e.type.endswith("_be_null") or e.kwargs.get("ignore_row_if") in ("neither", "never"):
             looked_at = len(rows)
         edges += at_the_edge(e, verdict, looked_at)
     suite = Suite("any", "any", "any.json", (*suite.expectations, *edges))
@@ -198,6 +200,13 @@ def compare(frame, expectations=ALL):
         if not alike(ours.verdicts[p], *said)
     ]
     assert not unlike
+    keys = [e for e in suite.expectations if "unique" in e.type and "be_unique" in e.type]
+    with mock.patch.object(fused, "FEW_KEYS", 1):
+        (many,) = fused.judge([(frame, Suite("any", "any", "any.json", tuple(keys)))])
+    told_before = [ours.verdicts[p] for p in positions if suite.expectations[p] in keys]
+    assert [(v.success, v.broken) for _, v in sorted(many.verdicts.items())] == [
+        (v.success, v.broken) for v in told_before
+    ]
     return (
         {suite.expectations[p].type for p in positions},
         [p for p in range(len(suite.expectations)) if p not in positions],
@@ -296,12 +305,13 @@ def test_one_expectation_that_spark_refuses_leaves_the_pass_to_great_expectation
 @pytest.mark.parametrize(
     ("query", "parts"),
     [
-        ("SELECT i, s FROM {batch} WHERE i > 1 AND s IS NULL;\n", (["i", "s"], "(i > 1 AND s IS NULL)")),
-        ("select * from {batch} where new_s <> s", (["*"], "(new_s <> s)")),
+        ("SELECT i, s FROM {batch} WHERE i > 1 AND s IS NULL;\n", (["i", "s"], "i > 1 AND s IS NULL")),
+        ("select * from {batch} where new_s <> s", (["*"], "new_s <> s")),
         ("SELECT i FROM {batch} WHERE i IN (SELECT j FROM {batch})", None),
         ("SELECT i FROM {batch} WHERE i > 1 LIMIT 0", None),
         ("SELECT DISTINCT i FROM {batch} WHERE i > 1", None),
         ("SELECT nothing FROM {batch} WHERE i > 1", None),
+        ("SELECT i FROM {batch} WHERE i > 1) OR (s IS NULL", None),
         ("SELECT i FROM {batch} x WHERE i > 1", None),
         ("SELECT i FROM {batch} WHERE s RLIKE '^a{{2}}$'", None),
         ("SELECT count(*) FROM {batch} WHERE i > 1", None),
@@ -339,6 +349,53 @@ def test_what_failed_is_told_without_great_expectations(spark, monkeypatch, few)
         (False, ["a", "b"]), (True, None), (False, ["a", "b"]), (True, None), (False, [5]), (False, None),
         (False, ["a", "b", "c"]), (False, ['{"i": 5, "s": null}']),
     ]  # fmt: skip
+
+
+def test_moments_that_python_cannot_show_are_shown(spark):
+    late, early = "9999-12-31 23:59:59", "0001-01-01 00:00:00"
+    frame = spark.createDataFrame([(late, 1), (early, 1)], "s string, i int").selectExpr(
+        "timestamp(s) m", "date(s) d", "i"
+    )
+    suite = Suite("any", "any", "any.json", (
+        c("values_to_be_between", column="m", min_value="1990-01-01", max_value="2030-01-01"),
+        c("values_to_be_between", column="d", min_value="1990-01-01"),
+        c("unexpected_rows_expectation", unexpected_rows_query="SELECT * FROM {batch} WHERE m > TIMESTAMP'2030-01-01'"),
+    ))  # fmt: skip
+    before = os.environ.get("TZ")
+    try:
+        for zone in ("Asia/Singapore", "America/New_York"):
+            os.environ["TZ"] = zone
+            time.tzset()
+            (judged,) = fused.judge([(frame, suite)])
+            assert [v.examples for _, v in sorted(judged.verdicts.items())] == [
+                (late, early), (early[:10],), ({"m": late, "d": late[:10], "i": 1},),
+            ]  # fmt: skip
+    finally:
+        os.environ.pop("TZ") if before is None else os.environ.update(TZ=before)
+        time.tzset()
+
+
+def test_where_examples_cannot_be_had_great_expectations_is_asked(spark, monkeypatch):
+    def fails(*_):
+        raise ValueError("no")
+
+    monkeypatch.setattr(fused, "_examples", fails)
+    frame = spark.createDataFrame([("a",), ("b",)], "s string")
+    suite = Suite("any", "any", "any.json", (c("values_to_be_in_set", column="s", value_set=["a"]),))
+    assert fused.judge([(frame, suite)])[0].verdicts == {}
+    (result,) = suites.validate_all([(frame, suite)])
+    assert (result.success, json.loads(result.observed)["examples"]) == (False, ["b"])
+
+
+def test_columns_that_only_must_be_filled_are_counted_apart_where_delta_counts_their_nulls(spark):
+    frame = spark.createDataFrame([("a", 1, None, None, None), (None, None, None, ["a"], "x")],
+                                  "first_run string, n int, region string, list array<string>, s string")  # fmt: skip
+    names = [*(c("values_to_not_be_null", column=n) for n in frame.columns), c("values_to_be_null", column="n")]
+    suite = Suite("silver.presence", "silver.presence", "any.json", tuple(names))
+    plan = dict(enumerate(names))
+    assert {e.kwargs["column"] for e in fused._only_filled(frame, suite, plan).values()} == {"first_run", "s"}
+    (judged,) = fused.judge([(frame, suite)])
+    assert [v.broken for _, v in sorted(judged.verdicts.items())] == [1, 1, 2, 1, 1, 1]
 
 
 def test_no_more_examples_are_read_than_are_kept(spark):

@@ -8,7 +8,6 @@ shares no code with the readers that fill bronze.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 
 RECORDS_A_TASK = 50_000
-"""Records of a first load that a task writes at the least; smaller loads are written by fewer tasks."""
+"""Records of a first load that are worth a task of their own; smaller loads are deduplicated and written by fewer."""
 
 Counts = dict[tuple[str, str], tuple[int, int]]
 """(source, file hash) -> (records, refused)."""
@@ -373,7 +372,7 @@ def to_silver(run: Run, feeds: list[Feed], read: Counts, changed: DataFrame) -> 
     seen = sighted(run, seen)
     if not run.has("silver.products"):
         # Every task writes a file into each region: of a small catalogue they would be many and tiny.
-        tasks = max(1, math.ceil(sum(records for records, _ in read.values()) / RECORDS_A_TASK))
+        tasks = max(1, sum(records for records, _ in read.values()) // RECORDS_A_TASK)
         run.write("silver.products", products.coalesce(tasks))
         run.write("silver.presence", seen.drop("file_hash"))
         return

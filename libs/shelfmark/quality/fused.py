@@ -6,14 +6,15 @@
 2. Uniqueness: all keys of a table are grouped by a 64-bit hash, in one job. Hashes that are all different prove keys
    that are all different; equal ones prove nothing, so the keys behind them are compared.
 3. Numbers of distinct values: one job. Other SQL that must return no row: one job for all queries of the table.
-4. Examples of what broke, a job for each expectation that failed, which reads no further than it finds enough.
+4. Examples of what broke: a job for each expectation that failed, which stops where it has enough; one for all that
+   few rows break.
 
 The jobs of all tables of a run go to Spark together: small ones are latency, not work.
 
-A verdict given here, its count and its examples are what Great Expectations says of the same rows (a property test holds
-this for every type and for the column types named below). Where that is not certain there is no verdict here, and Great Expectations
-judges: a column type or a bound it converts in ways of its own, a floating sum so near its bound that the order of
-adding decides, an expression that Spark refuses.
+A verdict given here and its count are what Great Expectations says of the same rows, and the examples are of its values,
+keys that repeat each once (a property test holds this for every type and for the column types named below). Where that
+is not certain there is no verdict here, and Great Expectations judges: a column type or a bound it converts in ways of
+its own, a floating sum so near its bound that the order of adding decides, an expression that Spark refuses.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from shelfmark.quality import rules
 from shelfmark.quality.definitions import Expectation, Suite
+from shelfmark.tables import TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -76,6 +78,9 @@ _MORE = re.compile(
     re.IGNORECASE,
 )
 
+# A column of our own; no table has one of this name.
+_ROWS_OF_KEY = "rows_of_one_key"
+
 _views = itertools.count()
 
 
@@ -111,25 +116,32 @@ class Judged:
 def judge(tables: Sequence[tuple[DataFrame, Suite]]) -> list[Judged]:
     """Judge the suites of several frames, their Spark jobs side by side; results in the order given.
 
-    The frames are read several times, a few columns each. Nothing is cached; collected are a row a job, examples, and
-    `FEW_KEYS` repeated keys at the most.
+    The frames are read several times, a few columns each. Nothing is cached; collected are a row a job, and of each
+    expectation that failed its examples, or `FEW_KEYS` repeated keys and hashes at the most.
     """
     plans = [{p: e for p, e in enumerate(suite.expectations) if takes(e, df)} for df, suite in tables]
     with ThreadPoolExecutor(JOBS_AT_ONCE, "checks") as pool:
-        started = [
-            [pool.submit(_attempt, job, df, plan) for job in (_aggregate, _missing, _count_distinct, _unique, _query)]
-            for (df, _), plan in zip(tables, plans)
-        ]
+        started = []
+        for (df, suite), plan in zip(tables, plans):
+            apart = _only_filled(df, suite, plan)
+            rest = {p: e for p, e in plan.items() if p not in apart}
+            jobs = (_aggregate, rest), (_missing, apart), (_count_distinct, plan), (_unique, plan), (_query, plan)
+            started.append([pool.submit(_attempt, job, df, mine) for job, mine in jobs])
         judged, looks = [], []
         for (df, _), plan, jobs in zip(tables, plans, started):
             one, missing, distinct, unique, sql = (job.result() for job in jobs)
             table = _verdicts(plan, one and one | (missing or {}), distinct, unique, sql)
             judged.append(table)
-            for position, job, *more in _second_looks(plan, table, one, unique):
-                looks.append((table, position, pool.submit(_attempt, job, df, plan[position], *more)))
-        for table, position, look in looks:
-            if (verdict := look.result()) is not None:
-                table.verdicts[position] = verdict
+            for positions, job, *more in _second_looks(plan, table, one, unique):
+                mine = {p: plan[p] for p in positions}
+                looks.append((table, mine, pool.submit(_attempt, job, df, mine, *more)))
+        for table, mine, look in looks:
+            verdicts = look.result()
+            for position in mine:
+                if verdicts is None:
+                    table.verdicts.pop(position, None)
+                else:
+                    table.verdicts[position] = verdicts[position]
     return judged
 
 
@@ -206,7 +218,8 @@ def _attempt(job: Callable[..., Any], *arguments: Any) -> Any:
 
     try:
         return job(*arguments)
-    except (PySparkException, Py4JError, UnicodeEncodeError) as error:  # a text may hold half a surrogate pair
+    except (PySparkException, Py4JError, ValueError, OverflowError) as error:
+        # The last two: half a surrogate pair in a text, a moment that Python's clock cannot show.
         reason = " ".join(str(error).split())[:200]
         log.warning("checks are left to Great Expectations, because Spark refused them together: %s", reason)
         return None
@@ -216,10 +229,9 @@ def _aggregate(df: DataFrame, plan: dict[int, Expectation]) -> dict[str, Any]:
     """{name: value} of the one pass: `rows`, and what `_aggregates` names for each expectation."""
     from pyspark.sql import functions as F
 
-    wanted, apart = {"rows": F.count(F.lit(1))}, _only_filled(plan)
+    wanted = {"rows": F.count(F.lit(1))}
     for position, e in plan.items():
-        if position not in apart:
-            wanted |= _aggregates(position, e, df)
+        wanted |= _aggregates(position, e, df)
     found = df.agg(*(column.alias(name) for name, column in wanted.items())).head()
     return dict(zip(wanted, found))
 
@@ -258,22 +270,27 @@ def _aggregates(position: int, e: Expectation, df: DataFrame) -> dict[str, Colum
     return {}
 
 
-def _only_filled(plan: dict[int, Expectation]) -> list[int]:
-    """Positions of columns that must be filled in every row and that no other expectation reads."""
+def _only_filled(df: DataFrame, suite: Suite, plan: dict[int, Expectation]) -> dict[int, Expectation]:
+    """The expectations that a column is filled in every row, of columns that no other one reads and that Delta counts
+    the nulls of: plain ones, which the table is not partitioned by."""
     read = Counter(name for e in plan.values() for name in e.columns)
     texts = " ".join(e.kwargs[_TEXT] for e in plan.values() if e.type == SQL)
-    return [
-        p
+    counted = {f.name for f in df.schema.fields if f.dataType.typeName() in _PLAIN}
+    if suite.table in TABLES:
+        counted -= {*TABLES[suite.table].partitions}
+    return {
+        p: e
         for p, e in plan.items()
-        if e.type == _NOT_NULL and _mostly(e) == 1 and read[e.columns[0]] == 1 and e.columns[0] not in texts
-    ]
+        if e.type == _NOT_NULL and _mostly(e) == 1 and read[name := e.columns[0]] == 1
+        if name in counted and name not in texts
+    }  # fmt: skip
 
 
 def _missing(df: DataFrame, plan: dict[int, Expectation]) -> dict[str, int]:
-    """{name: number of nulls} of the columns that `_only_filled` names."""
+    """{name: number of nulls} of the columns of `_only_filled`. Delta knows which files have nulls, and reads those."""
     from pyspark.sql import functions as F
 
-    nulls = {f"broken {p}": F.col(f"`{plan[p].kwargs['column']}`").isNull() for p in _only_filled(plan)}
+    nulls = {f"broken {p}": F.col(f"`{e.kwargs['column']}`").isNull() for p, e in plan.items()}
     if not nulls:
         return {}
     some = df.where(reduce(lambda a, b: a | b, nulls.values()))
@@ -367,11 +384,20 @@ def _query(df: DataFrame, plan: dict[int, Expectation]) -> dict[int, bool]:
 
 def _filter(e: Expectation, df: DataFrame) -> tuple[list[str], str] | None:
     """The columns and the condition of SQL that only filters the table's rows; None where it does more."""
+    from pyspark.errors import PySparkException
+    from pyspark.sql import functions as F
+
     match = re.fullmatch(r"\s*SELECT\s([\w\s,*]+)\sFROM\s+\{batch\}\s+WHERE\s(.*?)[;\s]*", e.kwargs[_TEXT], re.I | re.S)
     if not match or _MORE.search(match.group(2)):
         return None
-    named = [name.strip() for name in match.group(1).split(",")]
-    return (named, f"({match.group(2)})") if {*named} <= {"*", *df.columns} else None
+    named, condition = [name.strip() for name in match.group(1).split(",")], match.group(2)
+    if not {*named} <= {"*", *df.columns}:
+        return None
+    try:
+        F.expr(condition)
+    except PySparkException:
+        return None  # it does not stand alone
+    return named, condition
 
 
 def _second_looks(
@@ -380,40 +406,61 @@ def _second_looks(
     one: dict[str, Any] | None,
     unique: dict[int, list[int] | None] | None,
 ) -> Iterator[tuple[Any, ...]]:
-    """(position, job, its arguments after frame and expectation) of what the first jobs leave open."""
-    for position, e in plan.items():
-        verdict = judged.verdicts.get(position)
-        if verdict and not verdict.success and verdict.broken and e.type != _NOT_NULL:
-            yield position, _examples, verdict
-        elif unique and unique.get(position, []) != [] and (one or _mostly(e) == 1):
-            yield position, _repeated, unique[position], (one or {}).get(f"looked at {position}")
+    """(positions, job, its arguments after frame and expectations) of what the first jobs leave open."""
+    failed = {p: v for p, v in judged.verdicts.items() if not v.success and v.broken and plan[p].type != _NOT_NULL}
+    few = [p for p, verdict in failed.items() if verdict.broken < EXAMPLES]
+    # To find all of a few rows a job reads the whole table: once for all of them. Others stop early.
+    for positions in [few] * bool(few) + [[p] for p in failed if p not in few]:
+        yield positions, _examples, {p: failed[p] for p in positions}
+    for p, hashes in (unique or {}).items():
+        if hashes != [] and (one or _mostly(plan[p]) == 1):
+            yield [p], _repeated, hashes, (one or {}).get(f"looked at {p}")
 
 
-def _examples(df: DataFrame, e: Expectation, verdict: Verdict) -> Verdict:
-    """The verdict with values that broke it."""
+def _examples(df: DataFrame, failed: dict[int, Expectation], verdicts: dict[int, Verdict]) -> dict[int, Verdict]:
+    """The verdicts with values that broke each: ten of a single one, all of several."""
     from pyspark.sql import functions as F
 
-    if e.type == SQL:
-        named, condition = _filter(e, df)
-        rows = df.where(F.expr(condition)).select(*named).head(EXAMPLES)
-        return replace(verdict, examples=tuple(row.asDict() for row in rows))
-    rows = df.where(rules.breaks(e)).select(*(F.col(f"`{name}`") for name in e.columns)).head(EXAMPLES)
-    return replace(verdict, examples=tuple(row[0] if len(row) == 1 else tuple(row) for row in rows))
+    breaks, values = [], []
+    for p, e in failed.items():
+        filters = _filter(e, df) if e.type == SQL else None
+        breaks.append(F.expr(filters[1]) if filters else rules.breaks(e))
+        named = [n for name in filters[0] for n in (df.columns if name == "*" else [name])] if filters else e.columns
+        values.append(F.when(breaks[-1], F.struct(*(_seen(df, name) for name in named))).alias(f"{p}"))
+    rows = df.where(reduce(lambda a, b: a | b, breaks)).select(*values)
+    found = rows.head(EXAMPLES if len(failed) == 1 else sum(verdict.broken for verdict in verdicts.values()))
+    told = {}
+    for p, e in failed.items():
+        mine = [row[f"{p}"] for row in found if row[f"{p}"] is not None]
+        shown = (row.asDict() if e.type == SQL else row[0] if len(row) == 1 else tuple(row) for row in mine)
+        told[p] = replace(verdicts[p], examples=tuple(shown))
+    return told
 
 
-def _repeated(df: DataFrame, e: Expectation, hashes: list[int] | None, looked_at: int | None) -> Verdict:
+def _seen(df: DataFrame, name: str) -> Column:
+    """A column as it is shown: Python has no year 10000, and would have moments in its own time zone."""
+    from pyspark.sql import functions as F
+
+    column = F.col(f"`{name}`")
+    return (column.cast("string") if df.schema[name].dataType.typeName() in _DAYS else column).alias(name)
+
+
+def _repeated(
+    df: DataFrame, failed: dict[int, Expectation], hashes: list[int] | None, looked_at: int | None
+) -> dict[int, Verdict]:
     """The verdict on keys by comparing themselves: those behind `hashes`, or all where too many repeat."""
     from pyspark.sql import functions as F
 
+    ((position, e),) = failed.items()
     keys = df.where(_has_key(e) if hashes is None else _has_key(e) & _hash(e).isin(hashes))
-    groups = keys.groupBy(*(F.col(f"`{name}`") for name in e.columns)).agg(F.count(F.lit(1)).alias("rows"))
-    twice = groups.where("rows > 1")
+    groups = keys.groupBy(*(F.col(f"`{name}`") for name in e.columns)).agg(F.count(F.lit(1)).alias(_ROWS_OF_KEY))
+    twice = groups.where(F.col(f"`{_ROWS_OF_KEY}`") > 1).select(*(_seen(df, name) for name in e.columns), _ROWS_OF_KEY)
     listed = twice.head(FEW_KEYS + 1)
     few = len(listed) <= FEW_KEYS
-    broken = sum(row[-1] for row in listed) if few else twice.agg(F.sum("rows")).head()[0]
+    broken = sum(row[-1] for row in listed) if few else twice.agg(F.sum(_ROWS_OF_KEY)).head()[0]
     success = (looked_at - broken) / looked_at >= _mostly(e) if looked_at else not broken
     values = [dict(zip(e.columns, row)) if len(e.columns) > 1 else row[0] for row in listed[:EXAMPLES]]
-    return Verdict(success, broken, examples=() if success else tuple(values))
+    return {position: Verdict(success, broken, examples=() if success else tuple(values))}
 
 
 # -- verdicts -------------------------------------------------------------------------------------------------------
