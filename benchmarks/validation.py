@@ -123,16 +123,17 @@ def compare(spark: SparkSession, work: str, path: str, ways: dict[str, Callable]
         turns[name].append(timed(spark, way, spark.read.format("delta").load(path)))
         said = ", ".join(f"{value:.1f} {metric}" for metric, value in turns[name][-1][1].items())
         print(f"{work}: {name} {said}", file=sys.stderr, flush=True)
+    verdicts = turns["ours"][0][0]
     for name, took in turns.items():
-        if any(verdicts != turns["ours"][0][0] for verdicts, _ in took):
+        if any(said != verdicts for said, _ in took):
             raise AssertionError(f"{work}: {name} gives other verdicts: {took}, ours {turns['ours']}")
     measured = {
-        name: (took[0][0], {metric: median(figures[metric] for _, figures in took) for metric in took[0][1]})
+        name: {metric: median(figures[metric] for _, figures in took) for metric in took[0][1]}
         for name, took in turns.items()
     }
-    verdicts, mine = measured.pop("ours")
+    mine = measured.pop("ours")
     lines = []
-    for name, (_, figures) in measured.items():
+    for name, figures in measured.items():
         for metric, value in figures.items():
             bar = goal if name == DEFAULTS and metric == "seconds" else None
             words = f"at most 1/{bar} of peer" if bar else None

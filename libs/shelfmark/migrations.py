@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from shelfmark.errors import UsageError
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
     from shelfmark.tables import Table
 
@@ -88,14 +88,17 @@ def prepare(spark: SparkSession, path: str, contract: Table, keep: bool = True) 
     if not keep or version == contract.version:
         return False
     rows = current(spark.read.format("delta").load(path), contract, version)
-    writer = rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
-    if contract.partitions:
-        writer = writer.partitionBy(*contract.partitions)
-    if contract.packed:
-        writer = writer.option("optimizeWrite", "true")
-    writer.save(path)
+    writer(rows, contract, "overwrite").option("overwriteSchema", "true").save(path)
     stamp(spark, path, contract)
     return True
+
+
+def writer(rows: DataFrame, contract: Table, mode: str) -> DataFrameWriter:
+    """A Delta writer that lays files out as the contract says."""
+    laid_out = rows.write.format("delta").mode(mode)
+    if contract.partitions:
+        laid_out = laid_out.partitionBy(*contract.partitions)
+    return laid_out.option("optimizeWrite", "true") if contract.packed else laid_out
 
 
 def _check(contract: Table, version: int) -> None:

@@ -122,11 +122,7 @@ class Run:
         exists = DeltaTable.isDeltaTable(self.spark, path)
         if exists:
             migrations.prepare(self.spark, path, contract, keep=append or bool(replace))
-        writer = conform(df, contract).write.format("delta").mode("append" if append else "overwrite")
-        if contract.partitions:
-            writer = writer.partitionBy(*contract.partitions)
-        if contract.packed:
-            writer = writer.option("optimizeWrite", "true")
+        writer = migrations.writer(conform(df, contract), contract, "append" if append else "overwrite")
         if replace and exists:
             writer = writer.option("replaceWhere", replace).option("mergeSchema", "true")
         else:

@@ -409,8 +409,9 @@ def _second_looks(
     """(positions, job, its arguments after frame and expectations) of what the first jobs leave open."""
     failed = {p: v for p, v in judged.verdicts.items() if not v.success and v.broken and plan[p].type != _NOT_NULL}
     few = [p for p, verdict in failed.items() if verdict.broken < EXAMPLES]
+    many = [p for p in failed if p not in few]
     # To find all of a few rows a job reads the whole table: once for all of them. Others stop early.
-    for positions in [few] * bool(few) + [[p] for p in failed if p not in few]:
+    for positions in filter(None, [few, *([p] for p in many)]):
         yield positions, _examples, {p: failed[p] for p in positions}
     for p, hashes in (unique or {}).items():
         if hashes != [] and (one or _mostly(plan[p]) == 1):

@@ -5,8 +5,8 @@
 2. Great Expectations judges what `fused` cannot, and says what is wrong where that knows no more than that something is.
    It must give the same verdict; where it does not, one of the two is wrong and the run stops.
 
-Where it has nothing to judge, Great Expectations is not even imported. Its context is ephemeral, so that nothing is written, and
-lives as long as the process.
+Where it has nothing to judge, Great Expectations is not even imported. Its context is ephemeral, so that nothing is
+written, and lives as long as the process.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ def validate_all(tables: Sequence[tuple[DataFrame, Suite]]) -> list[CheckResult]
 
 
 def _results(df: DataFrame, suite: Suite, first: Judged) -> list[CheckResult]:
-    said = {p for p, verdict in first.verdicts.items() if verdict.says_all}
-    asked = [p for p in range(len(suite.expectations)) if p not in said]
+    asked = [p for p in range(len(suite.expectations)) if not (p in first.verdicts and first.verdicts[p].says_all)]
     details = _ask(df, suite, asked) if asked else {}
     rows = df.count() if first.rows is None else first.rows
     results = []
