@@ -169,6 +169,14 @@ def test_other_packers_are_named(file):
     assert "packed by method 12, not by deflate" in refused(path)
 
 
+def test_an_archive_of_a_kind_that_cannot_be_read_is_not_called_damaged(file):
+    data = bytearray(archive({"a.csv": b"id\n1\n"}))
+    data[data.find(b"PK\x01\x02") + 6] = 99  # the version of the format that is needed
+    said = refused(file(bytes(data)))
+    assert "of a kind that cannot be read (zip file version 9.9); have it packed as plain zip" in said
+    assert "damaged" not in said
+
+
 def test_damaged_archives_are_refused(file):
     data = archive({"a.csv": b"id\n" + os.urandom(5000).hex().encode() + b"\n"})
     assert "cut off" in refused(file(data[:-30]))

@@ -162,7 +162,12 @@ def _opened(raw: BinaryIO) -> Iterator[tuple[zipfile.ZipFile, _Counted]]:
             if sum(info.compress_size for info in archive.infolist()) > size:
                 raise Refused("members of the zip archive overlap, as in an archive made to fill disks")
             yield archive, counted
-    except (zipfile.BadZipFile, struct.error, NotImplementedError) as error:
+    except NotImplementedError as error:
+        # A newer version of the format, or patched data. The file is whole: to fetch it again would help nobody.
+        raise Refused(
+            f"the zip archive is of a kind that cannot be read ({error}); have it packed as plain zip"
+        ) from None
+    except (zipfile.BadZipFile, struct.error) as error:
         raise Refused(f"damaged zip archive ({error}); fetch it again") from None
 
 
