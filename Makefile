@@ -28,7 +28,7 @@ help:
 
 setup: $(READY)
 
-$(READY): requirements.lock requirements-uv.lock setup.py pyproject.toml libs/shelfmark/session.py tools/lakefs/go.sum
+$(READY): requirements.lock requirements-uv.lock setup.py pyproject.toml libs/shelfmark/session.py libs/shelfmark/cds.py tools/lakefs/go.sum
 	@sh scripts/setup.sh
 	@touch $@
 

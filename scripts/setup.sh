@@ -27,7 +27,7 @@ fi
 echo "installing what requirements.lock names"
 .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r requirements.lock
 .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
-echo "resolving the Spark jars (about 290 MB the first time)"
+echo "resolving the Spark jars (about 290 MB the first time), and archiving their classes for quick starts"
 .venv/bin/python -m shelfmark.session
 echo "finding a lakeFS server (built once with Go where there is none: about 3 minutes)"
 .venv/bin/python -m shelfmark.lake.server

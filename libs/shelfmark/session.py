@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from shelfmark import cds
 from shelfmark.errors import ServiceError, ShelfmarkError, UsageError
 
 if TYPE_CHECKING:
@@ -140,8 +142,11 @@ def _resolve(folder: Path) -> None:
     shutil.rmtree(ivy, ignore_errors=True)
 
 
-def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
-    """The session for `settings`; an existing one of this process is used again."""
+def start(settings: Settings, name: str = "shelfmark", classes: str | None = None) -> SparkSession:
+    """The session for `settings`; an existing one of this process is used again.
+
+    `classes` are Java's options about its archive of classes, where they are not to use the one of set-up.
+    """
     from pyspark.sql import SparkSession
 
     # Workers must run this Python.
@@ -179,12 +184,19 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
         "spark.databricks.delta.optimizeWrite.binSize": "128m",
         # A run has a few hundred small plans. With Spark's 100 entries their code is compiled again and again.
         "spark.sql.codegen.cache.maxEntries": "2000",
-        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch} -XX:+UseG1GC -Dlog4j2.configurationFile={LOGGING}",
+        # Regions of the usual size make every shuffle buffer a humongous object, and each of those starts a collection.
+        "spark.driver.extraJavaOptions": (
+            f"-Djava.io.tmpdir={scratch} -XX:+UseG1GC -XX:G1HeapRegionSize=16m -Dlog4j2.configurationFile={LOGGING}"
+        ),
     }
     if settings.spark.master:
         options["spark.master"] = settings.spark.master
     if settings.spark.master.startswith("local"):
-        jars = str(resolve_jars() / "*")
+        folder = resolve_jars()
+        if classes is None:
+            classes = cds.options(cds.folder(os.environ["JAVA_HOME"], folder))
+        options["spark.driver.extraJavaOptions"] += f" {classes}"
+        jars = str(folder / "*")
         options |= {"spark.driver.extraClassPath": jars, "spark.executor.extraClassPath": jars}
         options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     else:
@@ -204,8 +216,35 @@ def start(settings: Settings, name: str = "shelfmark") -> SparkSession:
     return spark
 
 
+def exercise(classes: str) -> None:
+    """Have Java load what commands load: start, write, change and read a small table, and end."""
+    from delta.tables import DeltaTable
+    from pyspark import SparkContext
+    from pyspark.sql import functions as F
+
+    from shelfmark import config
+
+    with tempfile.TemporaryDirectory() as home:
+        spark = start(config.load(home=home), "set-up", classes)
+        rows = spark.range(9).select("id", F.lit("x").alias("text"), F.array(F.lit(1.5)).alias("numbers"))
+        rows.write.format("delta").partitionBy("text").save(f"{home}/table")
+        table = DeltaTable.forPath(spark, f"{home}/table")
+        merge = table.alias("t").merge(rows.limit(3).alias("n"), "t.id = n.id").whenMatchedDelete()
+        merge.whenNotMatchedInsertAll().execute()
+        table.toDF().groupBy("text").agg(F.count("*"), F.percentile_approx("id", 0.5)).toPandas()
+        spark.createDataFrame([(1, "x")], "id long, text string").localCheckpoint().count()
+        spark.stop()
+        gateway = SparkContext._gateway
+        gateway.shutdown()
+        gateway.proc.stdin.close()  # what Spark's Java waits for to end
+        gateway.proc.wait(120)
+
+
 if __name__ == "__main__":
     try:
-        resolve_jars()
+        with FileLock(Path(sys.prefix, ".shelfmark-classes.lock")):
+            java = java_home()
+            if not cds.make(cds.folder(java, resolve_jars()), java, exercise):
+                sys.stderr.write("Java made no archive of its classes; commands start a little slower\n")
     except ShelfmarkError as error:
         sys.exit(f"error: {error}")
