@@ -32,6 +32,10 @@ from urllib.parse import urlsplit
 
 import psutil
 
+# A setting of sessions that live for a minute or two: Java's second compiler costs them more than it gives.
+_ONE_COMPILER = "-XX:TieredStopAtLevel=1"
+SHORT_LIVED = f"spark.options={{spark.driver.defaultJavaOptions: {_ONE_COMPILER}, spark.executor.defaultJavaOptions: {_ONE_COMPILER}}}"
+
 PIECE = 1 << 16
 
 

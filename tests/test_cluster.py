@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from faults import SHORT_LIVED
 
 from shelfmark.query import open_reader, read
 
@@ -47,7 +48,7 @@ def _rounded(value):
 def test_local_cluster_gives_the_same_tables(spark, demo_feeds, demo_home, tmp_path):
     maps = (f"taxonomy={demo_feeds}/taxonomy.csv", f"taxonomy_maps={demo_feeds}/taxonomy", "metrics.min_support=3")
     # Other partitions too: the result depends on neither.
-    settings = ("spark.master=local-cluster[2,1,2048]", "spark.shuffle_partitions=2", *maps)
+    settings = ("spark.master=local-cluster[2,1,2048]", "spark.shuffle_partitions=2", SHORT_LIVED, *maps)
     command = [
         COMMAND,
         "pipeline",

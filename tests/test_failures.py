@@ -32,7 +32,7 @@ SEEN += ", first_seen date, last_seen date"
 DAY = date(2026, 1, 1)
 ROWS = 30
 JOB = "evaluate"  # a job whose run records are read, and that is not the owner of the two tables
-SMALL = ["spark.driver_memory=1g", "spark.shuffle_partitions=1"]
+SMALL = ["spark.driver_memory=1g", "spark.shuffle_partitions=1", faults.SHORT_LIVED]
 
 
 # -- the job ------------------------------------------------------------------------------------------------------

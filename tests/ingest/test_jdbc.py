@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import faults
 import pytest
 
 from shelfmark import config
@@ -523,6 +524,7 @@ def test_a_run_killed_while_it_reads_completes_under_its_run_id_and_leaks_no_pas
     home = tmp_path / "home"
     command = [sys.executable, "-m", "shelfmark.cli", "run", "ingest", "--sources", "shop", "--run-id", "20260101-t"]
     command += ["--home", str(home), "--data", str(tmp_path), "--set", f"source_dirs=[{tmp_path}]"]
+    command += ["--set", faults.SHORT_LIVED]
     output = tmp_path / "output.txt"
     with open(output, "wb") as screen:
         process = subprocess.Popen(command, stdout=screen, stderr=screen, start_new_session=True)

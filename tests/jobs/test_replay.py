@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from shelfmark import config, pipeline
-from shelfmark.errors import DataRefused, UsageError
+from shelfmark.errors import UsageError
 from shelfmark.lake import open_lake
 from shelfmark.quality import rejects
 from shelfmark.quality.rejects import Which
@@ -87,6 +87,9 @@ class Shop:
     def rows(self, name):
         lake = open_lake(self.settings)
         return read(self.spark, lake, lake.head().id, name).collect()
+
+    def products(self, source):
+        return sorted((row for row in self.rows("silver.products") if row.source == source), key=lambda r: r.source_key)
 
     def titles(self):
         return {row.source_key: row.title for row in self.rows("silver.products")}
@@ -186,58 +189,56 @@ def test_an_ingest_with_a_corrected_mapping_resolves_what_it_takes_in(shop):
         pipeline.replay(Which(run_id="20260101-t"), shop.settings, Console(quiet=True), None, False)
 
 
-def test_an_old_refused_record_never_covers_a_newer_one_of_its_key(shop):
-    shop.feed([["1", "Blue shirt", "", "9.99", "A"], ["2", "", "Red scarf, old", "5.00", "A"]])
-    shop.ingest()
-    # The same content again: the product keeps the place of its first record, and still this sighting is newer.
-    shop.feed([["1", "", "Blue shirt, refused", "8.00", "A"], ["2", "Red scarf", "", "6.00", "A"]])
-    shop.ingest()
-    shop.feed([["1", "Blue shirt", "", "9.99", "A"]])
-    assert shop.ingest() == {"read": 1, "unchanged": 1}
-    shop.map(CORRECTED)
-    before = {row.product_id: row for row in shop.rows("silver.products")}
-    assert shop.replay() == {"read": 2, "superseded": 2}
-    assert {row.product_id: row for row in shop.rows("silver.products")} == before
-    assert {row.state for row in shop.stated()} == {"resolved"}
-
-
-def test_a_refused_record_that_is_the_newest_of_its_key_changes_the_product(shop):
-    shop.feed([["1", "Blue shirt", "", "9.99", "A"]])
-    shop.ingest()
-    shop.feed([["1", "", "Blue shirt, new", "8.00", "A"], ["2", "", "Hat", "1.00", "A"]])
-    with pytest.raises(DataRefused):
-        shop.ingest()  # all records of the source: it is stopped, and its file is not taken in
-    shop.feed([["1", "", "Blue shirt, new", "8.00", "A"], ["2", "", "Hat", "1.00", "A"], ["3", "Cap", "", "1.00", "A"]])
-    shop.ingest()
-    assert {(row.state, row.run_id) for row in shop.stated()} == {
-        ("not taken in", "20260102-t"),
-        ("open", "20260103-t"),
-    }
-    shop.map(CORRECTED)
-    assert shop.replay(rule="title_missing", source="shop") == {"read": 2, "new": 1, "changed": 1}
-    assert shop.titles() == {"1": "Blue shirt, new", "2": "Hat", "3": "Cap"}
-    # Who was seen when does not change by reading old records again.
-    seen = {row.product_id: row.last_run for row in shop.rows("silver.presence")}
-    assert sorted(seen.values()) == ["20260101-t", "20260103-t", "20260104-r"]
-
-
-def test_replay_gives_what_mapping_the_whole_source_again_gives(shop):
-    rows = [
+def test_replay_gives_the_products_that_mapping_everything_again_gives(shop):
+    """Three sources: one whose refused records are old, one whose are the newest, one with several of a product."""
+    shop.feed([["1", "Blue shirt", "", "9.99", "A"], ["2", "", "Red scarf, old", "5.00", "A"]], name="older")
+    shop.feed([["1", "Blue shirt", "", "9.99", "A"]], name="newest")
+    several = [
         ["1", "Blue shirt", "", "9.99", "Shirts"],
         ["1", "", "Blue shirt, sale", "9.99", "Sale"],
         ["1", "Blue shirt", "", "9.99", "Cotton"],
         ["2", "", "Scarf", "1.00", "Scarves"],
         ["2", "", "Scarf", "1.00", "Wool"],
     ]
-    shop.feed(rows)
-    assert shop.ingest() == {"read": 5, "new": 1, "rejected": 3, "superseded": 1}
-    shop.map(CORRECTED)
-    assert shop.replay() == {"read": 3, "new": 1, "superseded": 2}
+    shop.feed(several, name="several")
+    assert shop.ingest() == {"read": 8, "new": 3, "rejected": 4, "superseded": 1}
+
+    shop.feed([["1", "", "Blue shirt, refused", "8.00", "A"], ["2", "Red scarf", "", "6.00", "A"]], name="older")
+    news = [["1", "", "Blue shirt, new", "8.00", "A"], ["2", "", "Hat", "1.00", "A"]]
+    shop.feed(news, name="newest")
+    shop.ingest()  # all records of the newest file are refused: its source is stopped, and the file not taken in
+    # The same content again: the product keeps the place of its first record, and still this sighting is newer.
+    shop.feed([["1", "Blue shirt", "", "9.99", "A"]], name="older")
+    shop.feed([*news, ["3", "Cap", "", "1.00", "A"]], name="newest")
+    assert shop.ingest() == {"read": 4, "new": 1, "unchanged": 1, "rejected": 2}
+    assert {(row.state, row.run_id) for row in shop.stated() if row.source == "newest"} == {
+        ("not taken in", "20260102-t"),
+        ("open", "20260103-t"),
+    }
+
+    for name in ("older", "newest", "several"):
+        shop.map(CORRECTED, name)
+    before = shop.products("older")
+    assert shop.replay() == {"read": 7, "new": 2, "changed": 1, "superseded": 4}
+    # An old record never covers a newer one of its key; one that is the newest changes its product.
+    assert shop.products("older") == before
+    assert {row.state for row in shop.stated() if row.source == "older"} == {"resolved"}
+    assert [row.title for row in shop.products("newest")] == ["Blue shirt, new", "Hat", "Cap"]
+    assert [row.category_paths for row in shop.products("several")] == [
+        ["Cotton", "Sale", "Shirts"],
+        ["Scarves", "Wool"],
+    ]
+    # Who was seen when does not change by reading old records again.
+    ids = {row.product_id for row in shop.products("newest")}
+    seen = [row.last_run for row in shop.rows("silver.presence") if row.product_id in ids]
+    assert sorted(seen) == ["20260101-t", "20260103-t", "20260104-r"]
+
+    replayed = {name: shop.products(name) for name in ("older", "newest", "several")}
+    ingested = shop.ingest()
+    assert {k: n for k, n in ingested.items() if k in ("new", "changed", "rejected")} == {}
     columns = ("source_key", "title", "category_paths", "price", "content_hash", "record_number")
-    replayed = sorted(tuple(row[c] for c in columns) for row in shop.rows("silver.products"))
-    assert [row[2] for row in replayed] == [["Cotton", "Sale", "Shirts"], ["Scarves", "Wool"]]
-    assert shop.ingest() == {"read": 5, "unchanged": 2, "superseded": 3}
-    assert sorted(tuple(row[c] for c in columns) for row in shop.rows("silver.products")) == replayed
+    for name, rows in replayed.items():
+        assert [[row[c] for c in columns] for row in shop.products(name)] == [[row[c] for c in columns] for row in rows]
 
 
 def test_a_corrected_rule_lets_records_in_and_only_those_that_are_asked_for(shop, monkeypatch):
