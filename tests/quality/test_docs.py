@@ -252,8 +252,32 @@ def test_what_the_reader_could_not_parse_is_for_the_vendor_not_for_a_replay(tmp_
         tmp_path, [run(rejects=[{"table": "silver.products", "source": "a", "rule": "broken_record", "rows": 2}])]
     )
     text = " ".join(Page(read(tmp_path)).text.split())
+    assert "A record can be read in the format of its file." in text
     assert "The file is broken at these places" in text
     assert "shelfmark replay" not in text
+
+
+def test_what_was_erased_on_request_is_no_fault_of_a_file_or_a_mapping(tmp_path):
+    docs.build(tmp_path, [run(rejects=[{"table": "silver.products", "source": "a", "rule": "erased", "rows": 2}])])
+    text = " ".join(Page(read(tmp_path)).text.split())
+    assert "What was erased on request is not taken in again." in text
+    assert "shelfmark erase --lift ERASURE" in text
+    assert "The file is broken" not in text
+    assert "correct the mapping" not in text
+    assert "shelfmark replay" not in text
+
+
+def test_every_rule_that_the_page_about_sources_lists_has_a_sentence():
+    page = Path(__file__).parents[2] / "docs" / "sources.md"
+    table = page.read_text().split("## What happens to bad records")[1].split("Row rules")[0]
+    listed = {
+        rule
+        for row in table.splitlines()
+        if row.startswith("| `")
+        for rule in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    assert len(listed) > 7
+    assert listed <= set(docs._IN_WORDS)
 
 
 def test_the_index_shows_the_newest_hundred_and_a_page_a_month_shows_all(tmp_path):

@@ -49,6 +49,19 @@ _MAPPING_RULES = {
 }
 """Rules of `ingest.normalise`, and what the mapping did not find."""
 
+_IN_WORDS = {
+    "broken_record": "A record can be read in the format of its file.",
+    "record_too_long": "A record is not longer than the format allows.",
+    "field_too_long": "A field is not longer than the format allows.",
+    "key_missing": "A record has a value for the key of its source.",
+    "region_unknown": "A record's market is one that the mapping knows.",
+    "title_missing": "A product has a title.",
+    "price_unreadable": "A text given as a price has a number in it.",
+    "currency_unknown": "A product with a price has a currency.",
+    "erased": "What was erased on request is not taken in again.",
+}
+"""Sentences of the rules that are in no suite."""
+
 SCRIPT = """
 document.querySelectorAll("[data-search]").forEach(function (box) {
   var input = box.querySelector("input"), count = box.querySelector("output");
@@ -306,7 +319,15 @@ def _refused(run: Mapping[str, Any], where_to: str, published: bool) -> list[dic
     for reject in run.get("rejects", []):
         key = (reject["table"], reject["rule"])
         rule = rules.setdefault(
-            key, {"table": key[0], "rule": key[1], "words": _words(*key), "rows": 0, "sources": {}, "samples": []}
+            key,
+            {
+                "table": key[0],
+                "rule": key[1],
+                "words": _words(*key) or _IN_WORDS.get(key[1]),
+                "rows": 0,
+                "sources": {},
+                "samples": [],
+            },
         )
         source, rows = reject.get("source"), int(reject["rows"])
         rule["rows"] += rows
@@ -345,7 +366,7 @@ def _next(rule: Mapping[str, Any], run: Mapping[str, Any], where_to: str, publis
     which = [("--rule", rule["rule"], *(("--source", name) if name else ())) for name in names]
     commands = [(command("rejected", "--run", run["run_id"], *one), "all of them") for one in which]
     sentences = []
-    in_suite = rule["words"] is not None
+    in_suite = _words(rule["table"], rule["rule"]) is not None
     from_mapping = _MAPPING_RULES.get(rule["rule"])
     if in_suite or from_mapping:
         what = f" and {from_mapping} is there under another name or in another form" if from_mapping else ""
@@ -364,6 +385,12 @@ def _next(rule: Mapping[str, Any], run: Mapping[str, Any], where_to: str, publis
                 "After a correction run it again: this run was not published, so its feeds are taken in then."
             )
             commands.append((command("pipeline", "--resume", run["run_id"]), "run it again"))
+    elif rule["rule"] == "erased":
+        sentences.append(
+            "They were erased on request, so there is nothing to correct. silver.erasures says when, why and by whom; to take "
+            "them in again, lift that erasure and ask the source for a new feed:"
+        )
+        commands.append((command("erase", "--lift", "ERASURE"), "take them in again"))
     else:
         sentences.append(
             "The file is broken at these places, so there is nothing to map: send the list to the vendor and take in the "
@@ -375,7 +402,7 @@ def _next(rule: Mapping[str, Any], run: Mapping[str, Any], where_to: str, publis
 
 @lru_cache(maxsize=256)
 def _words(table: str, rule: str) -> str | None:
-    """The rule's sentence in the table's suite; None for rules of the readers, whose reasons speak for themselves."""
+    """The rule's sentence in the table's suite; None for rules that are in none."""
     try:
         suite = definitions.load(table)
     except UsageError:
