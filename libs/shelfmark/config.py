@@ -45,15 +45,21 @@ class Ingest(Section):
 class Dedupe(Section):
     """Near duplicates by MinHash LSH."""
 
-    shingle: int = Field(5, ge=2, description="characters of a shingle")
+    unit: Literal["characters", "words"] = Field(
+        "characters", description="what shingles are made of; in scripts without spaces every character is a word"
+    )
+    shingle: int = Field(5, ge=1, description="characters, or words, of a shingle")
     hashes: int = Field(128, ge=16, description="hashes of a signature")
-    bands: int = Field(16, ge=1, description="bands; hashes / bands rows each")
+    bands: int | None = Field(
+        None, ge=1, description="bands, of hashes / bands rows each; null: the fewest that reach `recall`"
+    )
+    recall: float = Field(0.94, gt=0, lt=1, description="probability that a pair just at `similarity` is a candidate")
     similarity: float = Field(0.8, gt=0, le=1, description="Jaccard similarity that confirms a candidate")
     seed: int = Field(42, description="seed of the hash functions")
 
     @model_validator(mode="after")
     def _whole_bands(self) -> Dedupe:
-        if self.hashes % self.bands:
+        if self.bands is not None and self.hashes % self.bands:
             raise ValueError(f"{self.hashes} hashes make no {self.bands} bands of equal size")
         return self
 

@@ -1,5 +1,7 @@
 """The kernels against slow, obvious references."""
 
+import re
+
 import networkx as nx
 import numpy as np
 import pyarrow as pa
@@ -34,6 +36,28 @@ def test_jaccard_is_that_of_the_sets_of_code_point_shingles(texts):
         a, b = shingles(texts[i]), shingles(texts[j])
         expected.append(len(a & b) / len(a | b) if a | b else 0.0)
     assert found == pytest.approx(expected)
+
+
+def words_of(text):
+    """The reference: words, and every character of a script without spaces as one."""
+    return re.findall(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^ \u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+", text)
+
+
+MIXED = st.lists(st.text("ab é1ไทยの日本", max_size=30), min_size=1, max_size=12)
+
+
+@given(MIXED, st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_word_shingles_are_windows_of_words_and_of_characters_where_there_are_no_spaces(texts, size):
+    n = len(texts)
+    hashes, bounds = kernel.shingle_sets(*kernel.text_buffers(pa.array(texts, pa.string())), size, True)
+    left, right = np.repeat(np.arange(n), n), np.tile(np.arange(n), n)
+    expected = []
+    for i, j in zip(left, right):
+        one, other = (words_of(texts[k]) for k in (i, j))
+        a, b = ({tuple(w[k : k + size]) for k in range(max(1, len(w) - size + 1))} - {()} for w in (one, other))
+        expected.append(len(a & b) / len(a | b) if a | b else 0.0)
+    assert kernel.jaccard(hashes, bounds, left, right) == pytest.approx(expected)
 
 
 def test_shingles_are_windows_of_code_points_not_bytes():

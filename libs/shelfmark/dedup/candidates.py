@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shelfmark.dedup import bands as cut
 from shelfmark.dedup import kernel, packed
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def near_pairs(products: DataFrame, settings: Dedupe) -> DataFrame:
     pairs grows with the products even where 100,000 titles are equal. Products without a title are in no pair.
     A pair of distinct titles is found with probability 1 - (1 - J**r)**b, and never below `settings.similarity`.
     """
-    size, similarity, bands = settings.shingle, settings.similarity, settings.bands
-    hashes, seed = settings.hashes, settings.seed
+    size, words, similarity = settings.shingle, settings.unit == "words", settings.similarity
+    hashes, bands, seed = settings.hashes, cut.of(settings), settings.seed
     shards = packed.shuffle_shards(products)
 
     def sign(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -49,7 +50,7 @@ def near_pairs(products: DataFrame, settings: Dedupe) -> DataFrame:
             yield from packed.pack("title", table, keys, shards)
             _, first = np.unique(keys, return_index=True)
             once = table.take(pa.array(first))
-            signature = kernel.signatures(*kernel.text_buffers(_one(once["text"])), size, a, b)
+            signature = kernel.signatures(*kernel.text_buffers(_one(once["text"])), size, a, b, words)
             band = kernel.band_keys(signature, bands).ravel()
             title = np.repeat(once["title"].to_numpy(), bands)
             yield from packed.pack("band", pa.table({"band": band, "title": title}), band, shards)
@@ -88,7 +89,7 @@ def near_pairs(products: DataFrame, settings: Dedupe) -> DataFrame:
             found = pa.array(np.searchsorted(keys, part["right"].to_numpy()))
             texts = pa.chunked_array([_one(part["left_text"]), _one(titles["text"].take(found))])
             index = np.arange(part.num_rows)
-            sets = kernel.shingle_sets(*kernel.text_buffers(_one(texts)), size)
+            sets = kernel.shingle_sets(*kernel.text_buffers(_one(texts)), size, words)
             score = kernel.jaccard(*sets, index, index + part.num_rows)
             near = _pairs(part["left_id"], titles["product_id"].take(found), score)
             yield from near.filter(pc.greater_equal(near["similarity"], similarity)).to_batches()

@@ -4,7 +4,7 @@ A text is a row of a UTF-8 buffer with offsets, straight from an Arrow string ar
 
 The maths (Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, chapter 3): two texts agree in one
 MinHash with probability J, their Jaccard similarity, so in a whole band of r hashes with J**r, and in at least one of
-b bands with 1 - (1 - J**r)**b. With b = 16 bands of r = 8 that is .947 at J = .8, .61 at .7 and .06 at .5.
+b bands with 1 - (1 - J**r)**b (see `bands`). With b = 16 bands of r = 8 that is .947 at J = .8, .61 at .7 and .06 at .5.
 """
 
 from __future__ import annotations
@@ -99,9 +99,57 @@ def _codepoints(data, start, stop, into):
     return n
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _stands_alone(code):
+    """Whether a code point is of a script written without spaces: each is then a word of its own."""
+    return (
+        0x0E00 <= code <= 0x0EFF  # Thai, Lao
+        or 0x1000 <= code <= 0x109F  # Myanmar
+        or 0x1780 <= code <= 0x17FF  # Khmer
+        or 0x3040 <= code <= 0x30FF  # Hiragana, Katakana
+        or 0x3400 <= code <= 0x9FFF  # Han
+        or 0xF900 <= code <= 0xFAFF
+        or 0x20000 <= code <= 0x3FFFF
+    )
+
+
+@njit(cache=True, nogil=True)
+def _words(codes, n):
+    """Replace the code points of a normalised text by a 32-bit hash of each word, in place; how many there are."""
+    count = 0
+    h = _GOLDEN
+    inside = False
+    for i in range(n):
+        code = codes[i]
+        alone = _stands_alone(code)
+        if inside and (alone or code == 0x20):
+            codes[count] = np.uint32(_mix(h) >> _S32)
+            count += 1
+            h = _GOLDEN
+            inside = False
+        if alone:
+            codes[count] = code
+            count += 1
+        elif code != 0x20:
+            h = (h ^ np.uint64(code)) * _M1
+            h ^= h >> _S32
+            inside = True
+    if inside:
+        codes[count] = np.uint32(_mix(h) >> _S32)
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _units(data, start, stop, words, into):
+    """What shingles are windows of, code points or words, into `into`; how many there are."""
+    n = _codepoints(data, start, stop, into)
+    return _words(into, n) if words else n
+
+
 @njit(cache=True, nogil=True)
 def _shingles(codes, n, size, into):
-    """Hash every window of `size` code points; a text shorter than that is one shingle itself. Returns how many."""
+    """Hash every window of `size` units; a text shorter than that is one shingle itself. Returns how many."""
     if n == 0:
         return 0
     width = min(size, n)
@@ -136,8 +184,11 @@ def _insertion_sort(values, n):
 
 
 @njit(cache=True, nogil=True)
-def shingle_sets(data, offsets, size):
-    """(hashes uint32, bounds int64 n + 1): the sorted distinct shingle hashes of text i are hashes[bounds[i]:bounds[i+1]]."""
+def shingle_sets(data, offsets, size, words=False):
+    """The sets of shingles of `size` code points, or `words`.
+
+    Returns (hashes uint32, bounds int64 n + 1): the sorted distinct shingle hashes of text i are hashes[bounds[i]:bounds[i+1]].
+    """
     n = len(offsets) - 1
     longest = _longest(offsets)
     codes = np.empty(longest, np.uint32)
@@ -149,7 +200,7 @@ def shingle_sets(data, offsets, size):
     bounds = np.zeros(n + 1, np.int64)
     at = 0
     for i in range(n):
-        count = _shingles(codes, _codepoints(data, offsets[i], offsets[i + 1], codes), size, one)
+        count = _shingles(codes, _units(data, offsets[i], offsets[i + 1], words, codes), size, one)
         if count > 256:
             one[:count] = np.sort(one[:count])
         else:
@@ -187,15 +238,15 @@ def jaccard(hashes, bounds, left, right):
 
 
 @njit(cache=True, nogil=True)
-def signatures(data, offsets, size, a, b):
-    """MinHash signatures (uint32, n x K) of the texts; an empty text's is all ones."""
+def signatures(data, offsets, size, a, b, words=False):
+    """MinHash signatures (uint32, n x K) of the texts' shingles of `size` code points, or `words`; an empty text's is all ones."""
     n = len(offsets) - 1
     longest = _longest(offsets)
     codes = np.empty(longest, np.uint32)
     one = np.empty(longest, np.uint32)
     result = np.empty((n, len(a)), np.uint32)
     for i in range(n):
-        count = _shingles(codes, _codepoints(data, offsets[i], offsets[i + 1], codes), size, one)
+        count = _shingles(codes, _units(data, offsets[i], offsets[i + 1], words, codes), size, one)
         row = result[i]
         row[:] = np.uint32(0xFFFFFFFF)
         for j in range(count):
@@ -281,6 +332,81 @@ def union(n, left, right):
     for i in range(n):
         parent[i] = _root(parent, i)
     return parent, kept
+
+
+@njit(cache=True, nogil=True)
+def large_star(node, other):
+    """Large-star (Kiveris et al. 2014) of the edges node[k] - other[k], each given from both of its ends.
+
+    Links every larger neighbour of a node to the smallest of the node and its neighbours. Returns (left, right, moved):
+    the new edges, distinct, left < right, and whether any is new.
+    """
+    order = np.argsort(node, kind="mergesort")
+    left = np.empty(len(node), np.int64)
+    right = np.empty(len(node), np.int64)
+    at = 0
+    moved = False
+    start = 0
+    while start < len(order):
+        u = node[order[start]]
+        stop = start
+        smallest = u
+        while stop < len(order) and node[order[stop]] == u:
+            smallest = min(smallest, other[order[stop]])
+            stop += 1
+        larger = other[order[start:stop]]
+        larger = np.sort(larger[larger > u])
+        for k in range(len(larger)):
+            if k == 0 or larger[k] != larger[k - 1]:
+                left[at], right[at] = smallest, larger[k]
+                at += 1
+        moved = moved or (smallest != u and len(larger) > 0)
+        start = stop
+    return left[:at].copy(), right[:at].copy(), moved
+
+
+@njit(cache=True, nogil=True)
+def small_star(node, other):
+    """Small-star (Kiveris et al. 2014) of the edges node[k] > other[k], each given from its larger end.
+
+    Links a node and its smaller neighbours to the smallest of these. Returns (left, right, moved) as `large_star`.
+    """
+    order = np.argsort(node, kind="mergesort")
+    left = np.empty(len(node), np.int64)
+    right = np.empty(len(node), np.int64)
+    at = 0
+    moved = False
+    start = 0
+    while start < len(order):
+        u = node[order[start]]
+        stop = start
+        while stop < len(order) and node[order[stop]] == u:
+            stop += 1
+        smaller = np.sort(other[order[start:stop]])
+        left[at], right[at] = smaller[0], u
+        at += 1
+        for k in range(1, len(smaller)):
+            if smaller[k] != smaller[k - 1]:
+                left[at], right[at] = smaller[0], smaller[k]
+                at += 1
+                moved = True
+        start = stop
+    return left[:at].copy(), right[:at].copy(), moved
+
+
+@njit(cache=True, nogil=True)
+def smallest(node, other):
+    """(the distinct nodes, for each the smallest of it and its neighbours) of edges node[k] - other[k]."""
+    order = np.argsort(node, kind="mergesort")
+    nodes = np.empty(len(node), np.int64)
+    least = np.empty(len(node), np.int64)
+    at = -1
+    for k in order:
+        if at < 0 or nodes[at] != node[k]:
+            at += 1
+            nodes[at] = least[at] = node[k]
+        least[at] = min(least[at], other[k])
+    return nodes[: at + 1].copy(), least[: at + 1].copy()
 
 
 @njit(cache=True, nogil=True)

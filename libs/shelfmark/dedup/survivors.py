@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shelfmark.dedup import conflicts, groups, kernel, packed
+from shelfmark.dedup import components, conflicts, groups, kernel, packed
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -122,7 +122,7 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
     from shelfmark.config import Dedupe
 
     settings = settings or Dedupe()
-    size, similarity = settings.shingle, settings.similarity
+    size, words, similarity = settings.shingle, settings.unit == "words", settings.similarity
     shards = packed.shuffle_shards(products)
     gtins = groups.identity_edges(products, ("gtin",)).withColumn("gtin", F.lit(True))
     edges = pairs.select("left", "right", F.lit(False).alias("gtin")).unionByName(gtins)
@@ -149,7 +149,7 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
 
     def spread(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for table in packed.gather(batches):
-            yield from packed.pack("offer", table, groups.hash_ids(table["product_id"]), shards)
+            yield from packed.pack("offer", table, components.hash_ids(table["product_id"]), shards)
 
     def block(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
         """Records alone go on as they are; the others to the shard of their block, GTIN only where it links them."""
@@ -157,22 +157,22 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
             return
         offers = tables["offer"]
         ids = offers["product_id"]
-        root = groups.lookup(ids, tables.get("root"))
+        root = components.lookup(ids, tables.get("root"))
         alone = pc.is_null(root)
         single = offers.filter(alone).select(["product_id", "region"])
-        yield from packed.pack("single", single, groups.hash_ids(single["product_id"]), shards)
+        yield from packed.pack("single", single, components.hash_ids(single["product_id"]), shards)
         linked = pc.is_in(ids, value_set=tables["gtin"]["product_id"].combine_chunks()) if "gtin" in tables else False
         link = pc.if_else(linked, offers["gtin"], pa.scalar(None, pa.string()))
         offers = offers.append_column("link", link).append_column("block", root).filter(pc.invert(alone))
-        yield from packed.pack("block", offers, groups.hash_ids(offers["block"]), shards)
+        yield from packed.pack("block", offers, components.hash_ids(offers["block"]), shards)
 
     def settle(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
         if "single" in tables:
             yield from _singles(tables["single"])
         if "block" in tables:
-            yield from _resolved(tables["block"], size, similarity)
+            yield from _resolved(tables["block"], size, words, similarity)
 
-    spreads = offers.mapInArrow(spread, packed.SCHEMA).union(groups.roots(edges, shards, "gtin"))
+    spreads = offers.mapInArrow(spread, packed.SCHEMA).union(components.roots(edges, shards, "gtin"))
     blocks = packed.step(spreads, block, shards)
     return packed.step(blocks, settle, shards, DUPLICATES)
 
@@ -364,10 +364,10 @@ def _singles(table: pa.Table) -> Iterator[pa.RecordBatch]:
     yield from rows.to_batches(packed.ROWS)
 
 
-def _resolved(table: pa.Table, size: int, similarity: float) -> Iterator[pa.RecordBatch]:
+def _resolved(table: pa.Table, size: int, words: bool, similarity: float) -> Iterator[pa.RecordBatch]:
     """Resolve all blocks of a shard."""
     texts = kernel.normalise(table["title"]).dictionary_encode()
-    hashes, bounds = kernel.shingle_sets(*kernel.text_buffers(texts.dictionary), size)
+    hashes, bounds = kernel.shingle_sets(*kernel.text_buffers(texts.dictionary), size, words)
 
     def near(text: int, others: list[int]) -> np.ndarray:
         return kernel.jaccard(hashes, bounds, np.full(len(others), text, np.int64), np.array(others, np.int64))
