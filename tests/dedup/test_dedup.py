@@ -78,6 +78,26 @@ def test_pairs_are_exact_and_few_near_titles_are_missed(spark, titled):
     assert missed / (reached + missed) < 0.06  # P(candidate) is .947 at J = .8 and more above
 
 
+@pytest.mark.parametrize(("unit", "size"), [("characters", 5), ("words", 2)])
+def test_near_titles_of_scripts_without_spaces_are_found(spark, unit, size):
+    """One title of each script, the same with another end, and one of the same characters that is another product."""
+    scripts = {
+        "ja": ("東芝製全自動洗濯機縦型八キロ白色静音設計省エネ運転", "全自動の炊飯器は静音設計"),
+        "zh": ("华为智能手机全网通双卡双待大屏幕长续航官方旗舰正品", "智能手表全屏幕官方正品"),
+        "th": ("เครื่องซักผ้าอัตโนมัติฝาบนขนาดแปดกิโลกรัมประหยัดพลังงาน", "เครื่องอบผ้าฝาหน้า"),
+    }
+    rows = []
+    for script, (title, other) in scripts.items():
+        for key, text in (("a", title), ("b", f"{title} 新"), ("c", f"{title}!"), ("d", other)):
+            rows.append({"product_id": f"{script}-{key}", "title": text})
+    settings = config.Dedupe(unit=unit, shingle=size)
+    found = near_pairs(products(spark, rows), settings).collect()
+    assert {(pair.left, pair.right) for pair in found} == {
+        (f"{script}-a", f"{script}-{key}") for script in scripts for key in "bc"
+    }
+    assert all(pair.similarity == 1.0 for pair in found if pair.right.endswith("c"))
+
+
 def test_the_same_result_for_any_partitions_and_order(spark, titled):
     mixed = random.Random(1).sample(titled, len(titled))
     frames = [products(spark, titled).repartition(1), products(spark, mixed).repartition(3)]
