@@ -2,7 +2,7 @@
 
 Each partition first keeps a spanning forest of its edges: at most one edge less than it has products. Then
 
-- `one_task` unites the forests: it holds every product that has any edge, about 200 bytes each, 2 GB for ten million
+- one task unites the forests; it holds every product that has any edge, about 200 bytes each, 2 GB for ten million
   products with a look-alike;
 - past `ONE_TASK` edges `star_rounds` contracts them in rounds over all shards, each of which holds the edges of its
   own products (Kiveris et al. 2014, Connected components in MapReduce and beyond: large-star and small-star).
