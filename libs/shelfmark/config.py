@@ -48,7 +48,7 @@ class Dedupe(Section):
     unit: Literal["characters", "words"] = Field(
         "characters", description="what shingles are made of; in scripts without spaces every character is a word"
     )
-    shingle: int = Field(5, ge=1, description="characters, or words, of a shingle")
+    shingle: int = Field(5, ge=2, description="characters, or words, of a shingle")
     hashes: int = Field(128, ge=16, description="hashes of a signature")
     bands: int | None = Field(
         None, ge=1, description="bands, of hashes / bands rows each; null: the fewest that reach `recall`"

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfmark.dedup import components, kernel, packed
+from shelfmark.errors import ShelfmarkError
 
 EDGES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).filter(lambda e: e[0] != e[1]), max_size=60)
 
@@ -19,8 +20,8 @@ def test_rounds_of_large_and_small_star_end_in_the_components_of_networkx(edges)
     left, right = (np.array([e[k] for e in edges], np.int64) for k in (0, 1))
     for _ in range(components.ROUNDS):
         node, other = np.concatenate([left, right]), np.concatenate([right, left])
-        left, right, large = kernel.large_star(node, other)
-        left, right, small = kernel.small_star(right, left)
+        left, right, large = kernel.star(node, other, True)
+        left, right, small = kernel.star(right, left, False)
         if not (large or small):
             break
     assert (large, small) == (False, False)
@@ -47,8 +48,8 @@ def test_one_task_and_rounds_over_shards_give_the_smallest_product_of_every_comp
     expected = {n: min(c) for c in nx.connected_components(nx.Graph(graph)) for n in c}
     edges = spark.createDataFrame([(a, b, a < b) for a, b in graph], "left string, right string, marked boolean")
     marked = {name for a, b in graph if a < b for name in (a, b)}
-    for one_task in (components.ONE_TASK, 0):
-        found = components.roots(edges.repartition(2), shards, "marked", one_task=one_task).collect()
+    for products in (len(expected), components.ONE_TASK + 1):
+        found = components.roots(edges.repartition(2), products, shards, "marked").collect()
         tables = {
             kind: packed.unpack([pa.py_buffer(bytes(row.blob)) for row in found if row.kind == kind])
             for kind in ("root", "marked")
@@ -61,5 +62,12 @@ def test_one_task_and_rounds_over_shards_give_the_smallest_product_of_every_comp
 
 def test_no_edges_are_no_components(spark):
     edges = spark.createDataFrame([], "left string, right string")
-    for one_task in (components.ONE_TASK, -1):
-        assert components.roots(edges, 2, one_task=one_task).collect() == []
+    for products in (0, components.ONE_TASK + 1):
+        assert components.roots(edges, products, 2).collect() == []
+
+
+def test_chains_too_long_for_the_rounds_end_with_what_to_do(spark, monkeypatch):
+    monkeypatch.setattr(components, "ROUNDS", 1)
+    edges = spark.createDataFrame([(f"p{n}", f"p{n + 1}") for n in range(9)], "left string, right string")
+    with pytest.raises(ShelfmarkError, match=r"not found in 1 rounds.*raise dedupe\.similarity"):
+        components.roots(edges, components.ONE_TASK + 1, 2)

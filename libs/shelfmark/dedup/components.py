@@ -2,10 +2,11 @@
 
 Each partition first keeps a spanning forest of its edges: at most one edge less than it has products. Then
 
-- one task unites the forests; it holds every product that has any edge, about 200 bytes each, 2 GB for ten million
+- one task unites the forests: it holds every product that has any edge, about 200 bytes each, 2 GB for ten million
   products with a look-alike;
-- past `ONE_TASK` edges `star_rounds` contracts them in rounds over all shards, each of which holds the edges of its
-  own products (Kiveris et al. 2014, Connected components in MapReduce and beyond: large-star and small-star).
+- of more than `ONE_TASK` products they are contracted in rounds over all shards, each of which holds the edges of its own
+  products, the largest component's all at its smallest one (Kiveris et al. 2014, Connected components in MapReduce and
+  beyond: large-star and small-star).
 
 Nothing passes through the driver, and both give the same: for every product the smallest one of its component.
 """
@@ -20,52 +21,51 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shelfmark.dedup import kernel, packed
+from shelfmark.errors import ShelfmarkError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-ONE_TASK = 100_000_000
-"""Edges that one task may unite."""
+ONE_TASK = 20_000_000
+"""Products whose edges one task may unite: 4 GB where each has a look-alike."""
 
 ROUNDS = 50
-"""Rounds take the logarithm of the longest path, squared at the worst; a path of a million products takes about 20."""
+"""Rounds grow with the logarithm of the longest path: 21 for a path of a million products, in order."""
 
 
-def roots(edges: DataFrame, shards: int, flag: str | None = None, one_task: int = ONE_TASK) -> DataFrame:
+def roots(edges: DataFrame, products: int, shards: int, flag: str | None = None) -> DataFrame:
     """Packed rows of kind "root" (product_id, root), sharded by product_id, of every product with an edge.
 
-    `edges` are (left, right), in any order and repeated or not. `flag` names a boolean column of theirs: rows of the
-    kind of that name (product_id) tell which products have an edge where it is true. The forests are made at once and
-    kept on the executors, for their size decides how they are united.
+    `edges` are (left, right), in any order and repeated or not, between at most `products` products. `flag` names a
+    boolean column of theirs: rows of the kind of that name (product_id) tell which products have an edge where it is true.
     """
-    from pyspark.sql import functions as F
-
-    columns = ["left", "right", *([flag] if flag else [])]
-    through = (flag,) if flag else ()
-    forests = edges.select(*columns).mapInArrow(_forest(shards, flag), packed.SCHEMA).localCheckpoint()
-    spanning = forests.where("kind = 'spanning'").agg(F.sum("shard")).head()[0] or 0
-    forests = forests.where("kind <> 'spanning'")
-    if spanning <= one_task:
+    columns, through = ["left", "right", *([flag] if flag else [])], (flag,) if flag else ()
+    forests = edges.select(*columns).mapInArrow(_forest(shards, flag), packed.SCHEMA)
+    if products <= ONE_TASK:
         return packed.step(forests, _unite(shards), 1, through=through)
-    forests = forests.mapInArrow(_both_ends(shards), packed.SCHEMA)
-    return packed.step(star_rounds(forests, shards, through), _open_stars(shards), shards, through=through)
+    forests = forests.localCheckpoint()
+    ends = forests.where("kind = 'edge'").mapInArrow(_both_ends(shards), packed.SCHEMA)
+    stars = packed.step(star_rounds(ends, shards), _open_stars(shards), shards)
+    return stars.union(forests.where("kind <> 'edge'"))
 
 
-def star_rounds(forests: DataFrame, shards: int, through: tuple[str, ...] = ()) -> DataFrame:
+def star_rounds(ends: DataFrame, shards: int) -> DataFrame:
     """Contract edges until each is one of a star: from the smallest product of a component to another of its.
 
-    `forests` are packed rows of kind "edge" (node, other), each edge at the shard of either end. Raises RuntimeError
-    if that takes more than `ROUNDS` rounds.
+    `ends` and the result are packed rows of kind "edge" (node, other), each edge given from both of its ends. Raises
+    `ShelfmarkError` if that takes more than `ROUNDS` rounds.
     """
-    state = forests
     for _ in range(ROUNDS):
-        large = packed.step(state, _large_star(shards), shards, through=through)
+        large = packed.step(ends, _contract(shards, large=True), shards)
         # Kept on the executors: without, every round would do those before it again.
-        state = packed.step(large, _small_star(shards), shards, through=(*through, "moved")).localCheckpoint()
-        if state.where("kind = 'moved'").isEmpty():
-            return state
-        state = state.where("kind <> 'moved'")
-    raise RuntimeError(f"connected components are not found after {ROUNDS} rounds")
+        small = packed.step(large, _contract(shards, large=False), shards, through=("moved",)).localCheckpoint()
+        ends = small.where("kind = 'edge'")
+        if small.where("kind = 'moved'").isEmpty():
+            return ends
+    raise ShelfmarkError(
+        f"connected components of the look-alikes are not found in {ROUNDS} rounds: their chains are longer than any that "
+        "were measured; raise dedupe.similarity, or look for a value that links unlike products in a chain"
+    )
 
 
 def hash_ids(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -87,7 +87,7 @@ def strings(table: pa.Table) -> pa.Table:
 
 
 def _forest(shards: int, flag: str | None):
-    """Rows of the kinds "edge" (left, right), all for one shard, and "spanning", whose `shard` is their number."""
+    """Rows of kind "edge" (left, right), all for one shard, and of the kind `flag`."""
 
     def forest(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         held = None
@@ -101,10 +101,7 @@ def _forest(shards: int, flag: str | None):
             held = table if held is None else pa.concat_tables([held, table])
             _, _, kept = _union(held)
             held = held.filter(pa.array(kept)).combine_chunks()
-        if held is None:
-            return
-        yield packed.rows("spanning", [held.num_rows], [b""])
-        for start in range(0, held.num_rows, packed.ROWS):
+        for start in range(0, held.num_rows if held is not None else 0, packed.ROWS):
             part = held.slice(start, packed.ROWS)
             yield from packed.pack("edge", part, np.zeros(part.num_rows, np.uint64), 1)
 
@@ -114,9 +111,7 @@ def _forest(shards: int, flag: str | None):
 def _both_ends(shards: int):
     def both_ends(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            edge = pc.equal(batch.column("kind"), "edge")
-            yield packed.where(batch, pc.invert(edge))
-            for one in batch.filter(edge).column("blob"):
+            for one in batch.column("blob"):
                 rows = packed.unpack([one.as_buffer()])
                 yield from _send(rows["left"], rows["right"], shards)
                 yield from _send(rows["right"], rows["left"], shards)
@@ -126,52 +121,35 @@ def _both_ends(shards: int):
 
 def _unite(shards: int):
     def unite(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
-        if "edge" not in tables:
-            return
         nodes, label, _ = _union(tables["edge"])
         yield from _roots(nodes, nodes.take(pa.array(label)), shards)
 
     return unite
 
 
-def _large_star(shards: int):
-    """Link every larger neighbour of a product to the smallest of them all; each new edge to the shard of its larger end."""
+def _contract(shards: int, large: bool):
+    """One step of a round: `kernel.star`, and a row of kind "moved" where it made an edge that was not there.
 
-    def large_star(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
-        if "edge" not in tables:
-            return
+    A small star needs an edge at its larger end only, a large one at both.
+    """
+
+    def contract(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
         names, node, other = _coded(tables["edge"])
-        left, right, moved = kernel.large_star(node, other)
+        smallest, linked, moved = kernel.star(node, other, large)
         if moved:
             yield packed.rows("moved", [0], [b""])
-        yield from _send(names.take(pa.array(right)), names.take(pa.array(left)), shards)
+        smallest, linked = names.take(pa.array(smallest)), names.take(pa.array(linked))
+        yield from _send(linked, smallest, shards)
+        if not large:
+            yield from _send(smallest, linked, shards)
 
-    return large_star
-
-
-def _small_star(shards: int):
-    """Link a product and its smaller neighbours to the smallest of them; each new edge to the shards of both ends."""
-
-    def small_star(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
-        if "edge" not in tables:
-            return
-        names, node, other = _coded(tables["edge"])
-        left, right, moved = kernel.small_star(node, other)
-        if moved:
-            yield packed.rows("moved", [0], [b""])
-        one, another = names.take(pa.array(left)), names.take(pa.array(right))
-        yield from _send(one, another, shards)
-        yield from _send(another, one, shards)
-
-    return small_star
+    return contract
 
 
 def _open_stars(shards: int):
-    """Every product whose smallest neighbour is smaller has that for a root; the others are their own."""
+    """Every product's root is the smallest of it and its neighbours."""
 
     def open_stars(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
-        if "edge" not in tables:
-            return
         names, node, other = _coded(tables["edge"])
         nodes, root = kernel.smallest(node, other)
         yield from _roots(names.take(pa.array(nodes)), names.take(pa.array(root)), shards)
@@ -181,18 +159,19 @@ def _open_stars(shards: int):
 
 def _send(node: pa.Array, other: pa.Array, shards: int) -> Iterator[pa.RecordBatch]:
     """Edges (node, other) to the shard of `node`."""
-    rows = strings(pa.table({"node": node, "other": other}))
-    for start in range(0, rows.num_rows, packed.ROWS):
-        part = rows.slice(start, packed.ROWS)
-        yield from packed.pack("edge", part, hash_ids(part["node"]), shards)
+    yield from _rows("edge", {"node": node, "other": other}, shards)
 
 
 def _roots(nodes: pa.Array, found: pa.Array, shards: int) -> Iterator[pa.RecordBatch]:
-    for start in range(0, len(nodes), packed.ROWS):
-        part = strings(
-            pa.table({"product_id": nodes[start : start + packed.ROWS], "root": found[start : start + packed.ROWS]})
-        )
-        yield from packed.pack("root", part, hash_ids(part["product_id"]), shards)
+    yield from _rows("root", {"product_id": nodes, "root": found}, shards)
+
+
+def _rows(kind: str, columns: dict[str, pa.Array], shards: int) -> Iterator[pa.RecordBatch]:
+    """Packed rows of columns of ids, sharded by the first one; cast in slices, for all may pass the 2 GB of `string`."""
+    table = pa.table(columns)
+    for start in range(0, table.num_rows, packed.ROWS):
+        part = strings(table.slice(start, packed.ROWS))
+        yield from packed.pack(kind, part, hash_ids(part.column(0)), shards)
 
 
 def _coded(edges: pa.Table) -> tuple[pa.Array, np.ndarray, np.ndarray]:

@@ -115,5 +115,8 @@ def assign(products: DataFrame, edges: DataFrame, column: str) -> DataFrame:
 
     every = products.select("product_id").mapInArrow(ids, packed.SCHEMA)
     return packed.step(
-        every.union(components.roots(edges, shards)), label, shards, f"product_id string, {column} string"
+        every.union(components.roots(edges, products.count(), shards)),
+        label,
+        shards,
+        f"product_id string, {column} string",
     )

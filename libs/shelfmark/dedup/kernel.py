@@ -335,41 +335,12 @@ def union(n, left, right):
 
 
 @njit(cache=True, nogil=True)
-def large_star(node, other):
-    """Large-star (Kiveris et al. 2014) of the edges node[k] - other[k], each given from both of its ends.
+def star(node, other, large):
+    """Large-star or small-star (Kiveris et al. 2014) of the edges node[k] - other[k].
 
-    Links every larger neighbour of a node to the smallest of the node and its neighbours. Returns (left, right, moved):
-    the new edges, distinct, left < right, and whether any is new.
-    """
-    order = np.argsort(node, kind="mergesort")
-    left = np.empty(len(node), np.int64)
-    right = np.empty(len(node), np.int64)
-    at = 0
-    moved = False
-    start = 0
-    while start < len(order):
-        u = node[order[start]]
-        stop = start
-        smallest = u
-        while stop < len(order) and node[order[stop]] == u:
-            smallest = min(smallest, other[order[stop]])
-            stop += 1
-        larger = other[order[start:stop]]
-        larger = np.sort(larger[larger > u])
-        for k in range(len(larger)):
-            if k == 0 or larger[k] != larger[k - 1]:
-                left[at], right[at] = smallest, larger[k]
-                at += 1
-        moved = moved or (smallest != u and len(larger) > 0)
-        start = stop
-    return left[:at].copy(), right[:at].copy(), moved
-
-
-@njit(cache=True, nogil=True)
-def small_star(node, other):
-    """Small-star (Kiveris et al. 2014) of the edges node[k] > other[k], each given from its larger end.
-
-    Links a node and its smaller neighbours to the smallest of these. Returns (left, right, moved) as `large_star`.
+    Large, with each edge given from both ends: links every larger neighbour of a node to the smallest of the node and
+    its neighbours. Small, with each edge given from its larger end: links a node and its other neighbours to the smallest
+    of these. Returns (smallest, linked, moved): the new edges, distinct for each node, and whether any is new.
     """
     order = np.argsort(node, kind="mergesort")
     left = np.empty(len(node), np.int64)
@@ -382,14 +353,18 @@ def small_star(node, other):
         stop = start
         while stop < len(order) and node[order[stop]] == u:
             stop += 1
-        smaller = np.sort(other[order[start:stop]])
-        left[at], right[at] = smaller[0], u
-        at += 1
-        for k in range(1, len(smaller)):
-            if smaller[k] != smaller[k - 1]:
-                left[at], right[at] = smaller[0], smaller[k]
+        near = np.sort(other[order[start:stop]])
+        smallest = min(u, near[0])
+        if not large:
+            left[at], right[at] = smallest, u
+            at += 1
+        last = u if large else smallest
+        for v in near:
+            if v > last:
+                left[at], right[at] = smallest, v
                 at += 1
-                moved = True
+                moved = moved or smallest != u
+                last = v
         start = stop
     return left[:at].copy(), right[:at].copy(), moved
 

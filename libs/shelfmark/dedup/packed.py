@@ -48,11 +48,6 @@ def rows(kind: str, codes: list[int], blobs: list) -> pa.RecordBatch:
     )
 
 
-def where(batch: pa.RecordBatch, keep: pa.Array) -> pa.RecordBatch:
-    """The packed rows to keep, in the schema of `rows`: a filter of Spark's makes columns of its input not nullable."""
-    return pa.RecordBatch.from_arrays(batch.filter(keep).columns, ["shard", "kind", "blob"])
-
-
 def blob(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -103,7 +98,8 @@ def step(
                 if kind not in passed or kind in shown:
                     blobs.setdefault(kind, []).append(one.as_buffer())
             if passed:
-                yield where(batch, pa.array([kind in passed for kind in kinds]))
+                keep = pa.array([kind in passed for kind in kinds])
+                yield batch.filter(keep)
         if blobs:
             yield from function({kind: unpack(some) for kind, some in blobs.items()})
 

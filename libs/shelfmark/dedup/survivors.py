@@ -172,7 +172,7 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
         if "block" in tables:
             yield from _resolved(tables["block"], size, words, similarity)
 
-    spreads = offers.mapInArrow(spread, packed.SCHEMA).union(components.roots(edges, shards, "gtin"))
+    spreads = offers.mapInArrow(spread, packed.SCHEMA).union(components.roots(edges, products.count(), shards, "gtin"))
     blocks = packed.step(spreads, block, shards)
     return packed.step(blocks, settle, shards, DUPLICATES)
 
