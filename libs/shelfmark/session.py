@@ -142,6 +142,14 @@ def _resolve(folder: Path) -> None:
     shutil.rmtree(ivy, ignore_errors=True)
 
 
+def archive(java: str) -> Path:
+    """The archive of classes for the Java at `java`, the Spark of this process and our jars."""
+    import pyspark
+
+    spark = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
+    return cds.folder(java, spark / "jars", resolve_jars())
+
+
 def start(settings: Settings, name: str = "shelfmark", classes: str | None = None) -> SparkSession:
     """The session for `settings`; an existing one of this process is used again.
 
@@ -194,7 +202,7 @@ def start(settings: Settings, name: str = "shelfmark", classes: str | None = Non
     if settings.spark.master.startswith("local"):
         folder = resolve_jars()
         if classes is None:
-            classes = cds.options(cds.folder(os.environ["JAVA_HOME"], folder))
+            classes = cds.options(archive(os.environ["JAVA_HOME"]))
         options["spark.driver.extraJavaOptions"] += f" {classes}"
         jars = str(folder / "*")
         options |= {"spark.driver.extraClassPath": jars, "spark.executor.extraClassPath": jars}
@@ -225,7 +233,8 @@ def exercise(classes: str) -> None:
     from shelfmark import config
 
     with tempfile.TemporaryDirectory() as home:
-        spark = start(config.load(home=home), "set-up", classes)
+        # Whatever cluster or lake the settings of this place name: set-up has need of neither.
+        spark = start(config.Settings(home=home), "set-up", classes)
         rows = spark.range(9).select("id", F.lit("x").alias("text"), F.array(F.lit(1.5)).alias("numbers"))
         rows.write.format("delta").partitionBy("text").save(f"{home}/table")
         table = DeltaTable.forPath(spark, f"{home}/table")
@@ -242,9 +251,7 @@ def exercise(classes: str) -> None:
 
 if __name__ == "__main__":
     try:
-        with FileLock(Path(sys.prefix, ".shelfmark-classes.lock")):
-            java = java_home()
-            if not cds.make(cds.folder(java, resolve_jars()), java, exercise):
-                sys.stderr.write("Java made no archive of its classes; commands start a little slower\n")
+        java = java_home()
+        cds.make(archive(java), java, exercise)
     except ShelfmarkError as error:
         sys.exit(f"error: {error}")
