@@ -56,7 +56,7 @@ _IN_WORDS = {
     "key_missing": "A record has a value for the key of its source.",
     "region_unknown": "A record's market is one that the mapping knows.",
     "title_missing": "A product has a title.",
-    "price_unreadable": "A text given as a price has a number in it.",
+    "price_unreadable": "A text given as a price has a number in it, of 16 digits at the most.",
     "currency_unknown": "A product with a price has a currency.",
     "erased": "What was erased on request is not taken in again.",
 }
