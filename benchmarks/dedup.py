@@ -4,22 +4,25 @@
 
 The peers are no dependencies of ours: `pip install rensa==0.5.0 datasketch==2.0.0` before. Titles of the demo catalogue give
 the size; recall is measured on real titles (SHELFMARK_REAL_DATA, else ../shared/data). Every case runs in a process of
-its own, after one small round of itself that compiles and warms. Ours is the whole job, Delta to Delta: read titles,
+its own; what compiles or starts Spark does a small round first. Ours is the whole job, Delta to Delta: read titles,
 sign, find and confirm pairs, group them, write the groups; peers begin with the texts in memory, and need write nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +31,9 @@ from pipeline import watch
 
 from shelfmark import config, session
 from shelfmark.dedup import bands, candidates, groups, kernel
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
 
 SETTINGS = config.Dedupe()
 REAL = Path(os.environ.get("SHELFMARK_REAL_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -84,16 +90,9 @@ def main() -> None:
         found = run("recall", RECALL_ROWS // small)
         work = f"{RECALL_ROWS // small:,} real titles, J >= {SETTINGS.similarity:g}"
         lines.append(
-            line(
-                work,
-                "recall of all pairs",
-                found["recall"],
-                found["rensa"],
-                "rensa",
-                ">= 0.97",
-                found["recall"] >= 0.97,
-            )
+            line(work, "pairs that are in one group", found["recall"], goal=">= 0.97", holds=found["recall"] >= 0.97)
         )
+        lines.append(line(work, "texts known to repeat another", found["flagged"], found["rensa"], "rensa, full set"))
         lines.append(line(work, "precision", found["precision"], goal="1.0", holds=found["precision"] == 1))
     if wanted("components"):
         edges = 5_000_000 // small
@@ -130,8 +129,8 @@ def main() -> None:
                 f"{rows:,} titles, half of them boilerplate",
                 "pairs a title",
                 skewed["pairs"] / rows,
-                goal="<= 2",
-                holds=skewed["pairs"] <= 2 * rows,
+                goal="<= 4",  # two anchors a bucket, and few buckets with anchors of their own
+                holds=skewed["pairs"] <= 4 * rows,
             )
         )
     sys.exit(report(lines, args.json))
@@ -214,31 +213,32 @@ def table_of(spark, titles: list[str], path: Path) -> None:
 # -- ours ---------------------------------------------------------------------------------------------------------
 
 
-def spark_in(home: str):
-    return session.start(config.load(home=home), "benchmark")
+@contextmanager
+def sparks() -> Iterator[tuple[SparkSession, Path]]:
+    """A session and a folder, both gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="shelfmark-bench-", ignore_cleanup_errors=True) as home:
+        spark = session.start(config.load(home=home), "benchmark")
+        try:
+            yield spark, Path(home)
+        finally:
+            spark.stop()
 
 
-def whole_job(spark, source: Path, target: Path) -> float:
-    """Seconds from the Delta table of titles to the Delta table of groups."""
-    begun = time.perf_counter()
-    products = spark.read.format("delta").load(str(source))
-    pairs = candidates.near_pairs(products, SETTINGS)
-    groups.assign(products, pairs, "group").write.format("delta").mode("overwrite").save(str(target))
-    return time.perf_counter() - begun
+def whole_job(spark: SparkSession, home: Path, titles: list[str]) -> tuple[float, DataFrame]:
+    """Seconds from the Delta table of titles to the Delta table of groups, after a small round; and the titles' table."""
+    for name, some in (("warm", titles[:20_000]), ("whole", titles)):
+        table_of(spark, some, home / name)
+        begun = time.perf_counter()
+        products = spark.read.format("delta").load(str(home / name))
+        pairs = candidates.near_pairs(products, SETTINGS)
+        groups.assign(products, pairs, "group").write.format("delta").save(str(home / f"{name}-groups"))
+        seconds = time.perf_counter() - begun
+    return seconds, products
 
 
-def ours(rows: int, titles: list[str] | None = None) -> dict:
-    titles = titles or demo_titles(rows)
-    home = tempfile.mkdtemp(prefix="shelfmark-bench-")
-    spark = spark_in(home)
-    try:
-        for name, some in (("warm", titles[:20_000]), ("whole", titles)):
-            table_of(spark, some, Path(home, name))
-            seconds = whole_job(spark, Path(home, name), Path(home, f"{name}-groups"))
-        return {"seconds": seconds}
-    finally:
-        spark.stop()
-        shutil.rmtree(home, ignore_errors=True)
+def ours(rows: int) -> dict:
+    with sparks() as (spark, home):
+        return {"seconds": whole_job(spark, home, demo_titles(rows))[0]}
 
 
 def boilerplate(rows: int) -> dict:
@@ -246,57 +246,46 @@ def boilerplate(rows: int) -> dict:
     one = "see description for details, please choose your size and colour before ordering, new with tags"
     titles = demo_titles(rows)[: rows // 2]
     titles += [one] * (rows // 4) + [f"{one} {i}" for i in range(rows - rows // 2 - rows // 4)]
-    home = tempfile.mkdtemp(prefix="shelfmark-bench-")
-    spark = spark_in(home)
-    try:
-        for name, some in (("warm", titles[:20_000]), ("whole", titles)):
-            table_of(spark, some, Path(home, name))
-            seconds = whole_job(spark, Path(home, name), Path(home, f"{name}-groups"))
-        products = spark.read.format("delta").load(str(Path(home, "whole")))
+    with sparks() as (spark, home):
+        seconds, products = whole_job(spark, home, titles)
         return {"seconds": seconds, "pairs": candidates.near_pairs(products, SETTINGS).count()}
-    finally:
-        spark.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def recall(rows: int) -> dict:
-    """Shares of the pairs that brute force finds, and of ours that it confirms; rensa's flags beside.
+    """Shares of what brute force finds: its pairs that are in one group, and its texts near an earlier one that are flagged.
 
-    A pair is found where both titles are in one group: that is what is written. rensa says of every text whether it is
-    near one before it; of the texts that are, the share it flags.
+    Flags are what rensa gives; ours are the texts that are not the first of their group. Precision is of confirmed pairs.
     """
     titles = real_titles(rows)
     truth = brute_force(titles)
-    home = tempfile.mkdtemp(prefix="shelfmark-bench-")
-    spark = spark_in(home)
-    try:
-        table_of(spark, titles, Path(home, "titles"))
-        products = spark.read.format("delta").load(str(Path(home, "titles")))
+    with sparks() as (spark, home):
+        table_of(spark, titles, home / "titles")
+        products = spark.read.format("delta").load(str(home / "titles"))
         pairs = candidates.near_pairs(products, SETTINGS).toPandas()
         ids = {row.product_id: row.title for row in products.collect()}
-    finally:
-        spark.stop()
-        shutil.rmtree(home, ignore_errors=True)
     place = {title: i for i, title in enumerate(titles)}
     mine = {tuple(sorted((place[ids[a]], place[ids[b]]))) for a, b in zip(pairs["left"], pairs["right"])}
     label, _ = kernel.union(len(titles), *np.array(sorted(mine), np.int64).T)
-    together = sum(label[a] == label[b] for a, b in truth)
+    together = sum(bool(label[a] == label[b]) for a, b in truth)
     later = {b for _, b in truth}
     flags = rensa_flags(titles)
     return {
-        "recall": float(together / len(truth)),
+        "recall": together / len(truth),
         "precision": len(mine & truth) / len(mine),
-        "rensa": float(sum(flags[b] for b in later) / len(later)),
+        "flagged": sum(bool(label[b] < b) for b in later) / len(later),
+        "rensa": sum(flags[b] for b in later) / len(later),
     }
 
 
 def brute_force(titles: list[str]) -> set[tuple[int, int]]:
-    """All pairs (i, j), i < j, of exact Jaccard similarity: a sparse product of the 0/1 matrix of shingles."""
+    """All pairs (i, j), i < j, by exact Jaccard similarity: a sparse product of the 0/1 matrix of substrings, no kernel."""
     from scipy import sparse
 
-    hashes, bounds = kernel.shingle_sets(*kernel.text_buffers(pa.array(titles)), SETTINGS.shingle)
-    _, columns = np.unique(hashes, return_inverse=True)
-    matrix = sparse.csr_matrix((np.ones(len(columns), np.int32), columns, bounds))
+    codes: dict[str, int] = {}
+    sets = [{codes.setdefault(token, len(codes)) for token in tokens} for tokens in token_lists(titles)]
+    bounds = np.cumsum([0, *map(len, sets)])
+    columns = np.fromiter(itertools.chain.from_iterable(sets), np.int64, bounds[-1])
+    matrix = sparse.csr_matrix((np.ones(len(columns), np.int32), columns, bounds), (len(sets), len(codes)))
     sizes, found = np.diff(bounds), set()
     for start in range(0, len(titles), 2_000):
         common = (matrix[start : start + 2_000] @ matrix.T).tocoo()
@@ -378,14 +367,14 @@ def datasketch(rows: int) -> dict:
 
 
 def mllib(rows: int) -> dict:
-    """approxSimilarityJoin over the set of shingles, with as many hash tables as we have bands."""
+    """approxSimilarityJoin over the sets of shingles, with the fewest hash tables that reach our recall."""
     from pyspark.ml.feature import CountVectorizer, MinHashLSH
     from pyspark.sql import functions as F
 
     titles = kernel.normalise(pa.array(demo_titles(rows))).to_pylist()
-    home = tempfile.mkdtemp(prefix="shelfmark-bench-")
-    spark = spark_in(home)
-    try:
+    # Its tables are bands of one row.
+    tables = next(n for n in itertools.count(1) if bands.found(SETTINGS.similarity, n, 1) >= SETTINGS.recall)
+    with sparks() as (spark, _):
         for some in (titles[:500], titles):
             frame = spark.createDataFrame(
                 list(zip(range(len(some)), token_lists(some))), "id long, tokens array<string>"
@@ -394,16 +383,11 @@ def mllib(rows: int) -> dict:
             frame.count()
             begun = time.perf_counter()
             vectors = CountVectorizer(inputCol="tokens", outputCol="set", binary=True).fit(frame).transform(frame)
-            model = MinHashLSH(inputCol="set", outputCol="hashes", numHashTables=bands.of(SETTINGS), seed=42).fit(
-                vectors
-            )
+            model = MinHashLSH(inputCol="set", outputCol="hashes", numHashTables=tables, seed=42).fit(vectors)
             joined = model.approxSimilarityJoin(vectors, vectors, 1 - SETTINGS.similarity)
             joined.where(F.col("datasetA.id") < F.col("datasetB.id")).count()
             seconds = time.perf_counter() - begun
         return {"seconds": seconds}
-    finally:
-        spark.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def recipe(rows: int) -> dict:
@@ -411,8 +395,6 @@ def recipe(rows: int) -> dict:
     from pyspark.sql import functions as F
 
     titles = demo_titles(rows)
-    home = tempfile.mkdtemp(prefix="shelfmark-bench-")
-    spark = spark_in(home)
     wide = bands.of(SETTINGS)
     deep, size, prime = SETTINGS.hashes // wide, SETTINGS.shingle, np.uint64((1 << 61) - 1)
     draw = np.random.RandomState(SETTINGS.seed)
@@ -433,9 +415,9 @@ def recipe(rows: int) -> dict:
         smallest = min(ids)
         return [(smallest, one) for one in ids if one != smallest]
 
-    try:
+    with sparks() as (spark, home):
         for name, some in (("warm", titles[:5_000]), ("whole", titles)):
-            path = str(Path(home, name))
+            path = str(home / name)
             ids = pa.table({"id": range(len(some)), "title": some}).to_pandas()
             spark.createDataFrame(ids).repartition(8).write.format("delta").save(path)
             begun = time.perf_counter()
@@ -454,9 +436,6 @@ def recipe(rows: int) -> dict:
             grouped.select("id", F.coalesce("group", "id").alias("group")).write.format("delta").save(f"{path}-groups")
             seconds = time.perf_counter() - begun
         return {"seconds": seconds}
-    finally:
-        spark.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def _star(edges, F, large: bool):
