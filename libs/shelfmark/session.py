@@ -173,6 +173,7 @@ def start(settings: Settings, name: str = "shelfmark", classes: str | None = Non
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
         "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+        "spark.python.daemon.module": "shelfmark.daemon",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
         "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
