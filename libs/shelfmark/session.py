@@ -208,6 +208,8 @@ def start(settings: Settings, name: str = "shelfmark", classes: str | None = Non
         jars = str(folder / "*")
         options |= {"spark.driver.extraClassPath": jars, "spark.executor.extraClassPath": jars}
         options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        # No network between the two sides of a shuffle: compressing costs more than it saves.
+        options["spark.shuffle.compress"] = "false"
     else:
         options |= {"spark.jars.packages": ",".join(packages()), "spark.jars.excludes": ",".join(EXCLUDED)}
     if cluster := re.fullmatch(r"local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*(\d+)\s*]", settings.spark.master):

@@ -1,16 +1,20 @@
 """The kernels against slow, obvious references."""
 
 import re
+from collections import Counter
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfmark.dedup import kernel
 
+TEXT = st.text(max_size=40) | st.text("ab ", max_size=40)
 TEXTS = st.lists(st.text(max_size=40), min_size=1, max_size=20)
 
 
@@ -116,22 +120,71 @@ def test_bands_find_what_the_formula_says():
         assert found == pytest.approx((1 - (1 - exact**8) ** 16).mean(), abs=0.06)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8)), max_size=40))
+KEYS = st.integers(0, 5).map(lambda key: (key % 3) << 32 | key % 2)  # several with equal lower halves
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), KEYS, KEYS), max_size=40), st.integers(1, 5))
 @settings(max_examples=200, deadline=None)
-def test_star_edges_connect_every_bucket_and_nothing_else(records):
-    records.sort()
-    keys = np.array([key for key, _ in records], np.uint64)
-    members = np.array([member for _, member in records], np.uint64)
-    left, right = kernel.star_edges(keys, members)
-    for key in set(keys.tolist()):
-        bucket = set(members[keys == key].tolist())
+def test_star_edges_connect_every_bucket_and_nothing_else(records, shards):
+    keys = np.array([row[1:] for row in records], np.uint64).reshape(-1, 2)
+    members = np.array([row[0] for row in records], np.uint64)
+    blobs, bounds = kernel.band_blobs(keys, members, shards)
+    edges = set()
+    for start, stop in pairwise(bounds):
+        if start < stop:
+            # Two blobs of one shard, as of two tasks.
+            left, right = kernel.star_edges(*kernel.bands_of([blobs[start:stop]] * 2))
+            assert len(left) <= 8 * len(records)
+            edges |= set(zip(left.tolist(), right.tolist()))
+    buckets = [set(members[(keys == key).any(axis=1)].tolist()) for key in set(keys.ravel().tolist())]
+    for bucket in buckets:
         first, *others = sorted(bucket)
-        edges = set(zip(left.tolist(), right.tolist()))
         assert all((first, x) in edges for x in others)
         assert all((others[0], x) in edges for x in others[1:])
-    buckets = [set(members[keys == key].tolist()) for key in set(keys.tolist())]
-    assert all(any({x, y} <= bucket and x != y for bucket in buckets) for x, y in zip(left.tolist(), right.tolist()))
-    assert len(left) <= 2 * len(records)
+    assert all(any({x, y} <= bucket and x < y for bucket in buckets) for x, y in edges)
+
+
+def test_a_bucket_of_a_million_equal_members_is_one_edge_a_member():
+    members = np.arange(1_000_000, dtype=np.uint64)
+    blobs, _ = kernel.band_blobs(np.full((1_000_000, 1), 7, np.uint64), members, 1)
+    left, _ = kernel.star_edges(*kernel.bands_of([blobs]))
+    assert len(left) == 2 * 1_000_000 - 3
+    assert set(left.tolist()) == {0, 1}
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=60)
+
+
+@given(PAIRS)
+@settings(max_examples=100, deadline=None)
+def test_tally_counts_distinct_pairs(pairs):
+    left, right = np.array(pairs, np.uint64).reshape(-1, 2).T.copy()
+    found = list(zip(*(column.tolist() for column in kernel.tally(left, right))))
+    assert sorted(found) == sorted((*pair, count) for pair, count in Counter(pairs).items())
+
+
+@given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8), st.integers(2, 6), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_similarities_of_pairs_of_texts_are_those_of_their_sets(pairs, size, words):
+    one, other = (kernel.normalise(pa.array(list(some))) for some in zip(*pairs))
+    found = kernel.similarities(*kernel.text_buffers(one), *kernel.text_buffers(other), size, words)
+    sets = kernel.shingle_sets(*kernel.text_buffers(pa.concat_arrays([one, other])), size, words)
+    places = np.arange(len(pairs))
+    assert found.tolist() == kernel.jaccard(*sets, places, places + len(pairs)).tolist()
+
+
+@given(st.lists(st.text(max_size=12) | st.none(), max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_normalised_titles_are_those_of_a_regular_expression(texts):
+    lower = pc.utf8_lower(pc.fill_null(pa.array(texts, pa.string()), ""))
+    expected = pc.utf8_trim_whitespace(pc.replace_substring_regex(lower, r"[^\pL\pN\pM]+", " "))
+    assert kernel.normalise(pa.array(texts, pa.string())).equals(expected)
+
+
+def test_every_code_point_is_normalised_as_by_a_regular_expression():
+    every = pa.array([f"a{chr(c)}b" for c in (*range(0xD800), *range(0xE000, 0x110000))])
+    expected = pc.replace_substring_regex(pc.utf8_lower(every), r"[^\pL\pN\pM]+", " ")
+    assert kernel.normalise(every).equals(expected)
 
 
 @given(st.integers(1, 60), st.data())

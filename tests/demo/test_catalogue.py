@@ -311,8 +311,8 @@ def test_chance_titles_are_not_near_duplicates():
     texts = kernel.normalise(pa.array([chunk.title[i] for i in clean]))
     data, offsets = kernel.text_buffers(texts)
     keys = kernel.band_keys(kernel.signatures(data, offsets, 5, *kernel.coefficients(128, 1)), 16)
-    order = np.argsort(keys.ravel(), kind="stable")
-    left, right = kernel.star_edges(keys.ravel()[order], np.repeat(np.arange(len(clean)), 16)[order])
+    blobs, _ = kernel.band_blobs(keys, np.arange(len(clean), dtype=np.uint64), 1)
+    left, right = (side.astype(np.int64) for side in kernel.star_edges(*kernel.bands_of([blobs])))
     near = kernel.jaccard(*kernel.shingle_sets(data, offsets, 5), left, right) >= 0.8
     model = np.array([chunk.model[i] for i in clean])
     item = np.array([chunk.item[i] for i in clean])

@@ -3,8 +3,8 @@
 1. Sign: every title normalised (`kernel.normalise`), its band keys sent to the shard of the band key, the title
    itself to the shard of its own hash. Titles are known by a 64-bit hash, so equal titles are one from here on.
 2. Bucket: titles with an equal band key are candidates, as star edges to the bucket's two smallest.
-3. Confirm: a candidate collects the text of its left title, then of its right one, and stays if the exact Jaccard
-   similarity of their shingles reaches the threshold.
+3. Fetch: a candidate collects the text of its left title; the text of its right one moves to where they meet.
+4. Confirm: a candidate stays if the exact Jaccard similarity of the shingles reaches the threshold.
 """
 
 from __future__ import annotations
@@ -37,89 +37,115 @@ def near_pairs(products: DataFrame, settings: Dedupe) -> DataFrame:
     """
     size, words, similarity = settings.shingle, settings.unit == "words", settings.similarity
     hashes, bands, seed = settings.hashes, cut.of(settings), settings.seed
-    shards = packed.shuffle_shards(products)
+    shards = packed.shards_of(products)
 
     def sign(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         a, b = kernel.coefficients(hashes, seed)
         for table in packed.gather(batches):
             texts = kernel.normalise(table["title"])
             keys = kernel.text_keys(*kernel.text_buffers(texts))
-            some = pc.not_equal(texts, "")
-            table = pa.table({"title": keys, "product_id": table["product_id"], "text": texts}).filter(some)
+            table = pa.table({"title": keys, "product_id": table["product_id"], "text": texts})
+            table = table.filter(pc.not_equal(texts, ""))
             keys = table["title"].to_numpy()
             yield from packed.pack("title", table, keys, shards)
-            _, first = np.unique(keys, return_index=True)
-            once = table.take(pa.array(first))
-            signature = kernel.signatures(*kernel.text_buffers(_one(once["text"])), size, a, b, words)
-            band = kernel.band_keys(signature, bands).ravel()
-            title = np.repeat(once["title"].to_numpy(), bands)
-            yield from packed.pack("band", pa.table({"band": band, "title": title}), band, shards)
+            once = _first(keys)
+            buffers = kernel.text_buffers(_one(table["text"].take(pa.array(once))))
+            signature = kernel.signatures(*buffers, size, a, b, words)
+            blobs, bounds = kernel.band_blobs(kernel.band_keys(signature, bands), keys[once], shards)
+            yield from packed.raw("bands", blobs, bounds)
 
     def bucket(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
-        if "band" in tables:
-            band, title = tables["band"]["band"].to_numpy(), tables["band"]["title"].to_numpy()
-            order = np.argsort(band)
-            left, right = kernel.star_edges(band[order], title[order])
-            left, right = _distinct(left, right)
+        if "bands" in tables:
+            left, right = kernel.star_edges(*kernel.bands_of(tables["bands"]))
+            left, right, _ = kernel.tally(left, right)
             yield from packed.pack("candidate", pa.table({"left": left, "right": right}), left, shards)
+            wanted = _distinct(right)
+            yield from packed.pack("wanted", pa.table({"title": wanted}), wanted, shards)
 
-    def confirm_left(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
+    def fetch(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
+        if "title" not in tables:
+            return
+        titles = tables["title"]
+        every = titles["title"].to_numpy()
+        first = _representatives(titles)
+        keys = every[first]
+        # Same title: each product with the smallest one.
+        others = np.setdiff1d(np.arange(len(every)), first, assume_unique=True)
+        stands = first[np.searchsorted(keys, every[others])]
+        ids = titles["product_id"]
+        same = _pairs(ids.take(pa.array(stands)), ids.take(pa.array(others)))
+        yield from packed.pack("pair", same, every[others], shards)
+        if "wanted" in tables:
+            wanted = _distinct(tables["wanted"]["title"].to_numpy())
+            rights = titles.take(pa.array(first[np.searchsorted(keys, wanted)]))
+            yield from packed.pack("right", rights, wanted, shards)
         if "candidate" not in tables:
             return
-        titles = _representatives(tables["title"])
-        left, right = _distinct(tables["candidate"]["left"].to_numpy(), tables["candidate"]["right"].to_numpy())
-        found = pa.array(np.searchsorted(titles["title"].to_numpy(), left))
-        halves = pa.table(
-            {"right": right, "left_id": titles["product_id"].take(found), "left_text": titles["text"].take(found)}
-        )
+        left, right, _ = kernel.tally(*(column.to_numpy() for column in tables["candidate"].columns))
+        lefts = titles.take(pa.array(first[np.searchsorted(keys, left)]))
+        halves = pa.table({"right": right, "left_id": lefts["product_id"], "left_text": lefts["text"]})
         yield from packed.pack("half", halves, right, shards)
 
-    def confirm_right(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
-        titles = _representatives(tables["title"])
-        keys = titles["title"].to_numpy()
-        # Same title: each product with the smallest one.
-        at = np.searchsorted(keys, tables["title"]["title"].to_numpy())
-        same = _pairs(titles["product_id"].take(pa.array(at)), tables["title"]["product_id"])
-        yield from same.to_batches(packed.ROWS)
+    def confirm(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
+        if "pair" in tables:
+            yield from tables["pair"].to_batches(packed.ROWS)
         if "half" not in tables:
             return
-        halves = tables["half"]
+        halves, rights = tables["half"], tables["right"]
+        order = np.argsort(rights["title"].to_numpy())
+        keys = rights["title"].to_numpy()[order]
         for start in range(0, halves.num_rows, packed.ROWS):
             part = halves.slice(start, packed.ROWS)
-            found = pa.array(np.searchsorted(keys, part["right"].to_numpy()))
-            texts = pa.chunked_array([_one(part["left_text"]), _one(titles["text"].take(found))])
-            index = np.arange(part.num_rows)
-            sets = kernel.shingle_sets(*kernel.text_buffers(_one(texts)), size, words)
-            score = kernel.jaccard(*sets, index, index + part.num_rows)
-            near = _pairs(part["left_id"], titles["product_id"].take(found), score)
+            found = pa.array(order[np.searchsorted(keys, part["right"].to_numpy())])
+            texts = (part["left_text"], rights["text"].take(found))
+            buffers = [buffer for some in texts for buffer in kernel.text_buffers(_one(some))]
+            score = kernel.similarities(*buffers, size, words)
+            near = _pairs(part["left_id"], rights["product_id"].take(found), score)
             yield from near.filter(pc.greater_equal(near["similarity"], similarity)).to_batches()
 
     signed = products.select("product_id", "title").mapInArrow(sign, packed.SCHEMA)
-    candidates = packed.step(signed, bucket, shards, through=("title",))
-    halves = packed.step(candidates, confirm_left, shards, through=("+title",))
-    return packed.step(halves, confirm_right, shards, PAIRS)
+    candidates = packed.step(signed, bucket, shards, through=("title",), raws=("bands",))
+    halves = packed.step(candidates, fetch, shards)
+    return packed.step(halves, confirm, shards, PAIRS)
 
 
 def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _distinct(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.lexsort((right, left))
-    left, right = left[order], right[order]
-    new = np.ones(len(left), np.bool_)
-    new[1:] = (left[1:] != left[:-1]) | (right[1:] != right[:-1])
-    return left[new], right[new]
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    """The distinct keys, sorted: np.unique hashes them, which takes three times as long."""
+    keys = np.sort(keys)
+    return keys[_new(keys)]
 
 
-def _representatives(titles: pa.Table) -> pa.Table:
-    """One record per title key, the one with the smallest product_id, sorted by key."""
-    order = pc.sort_indices(titles, [("title", "ascending"), ("product_id", "ascending")])
-    titles = titles.take(order)
-    keys = titles["title"].to_numpy()
+def _first(keys: np.ndarray) -> np.ndarray:
+    """A place of each distinct key, in the order of the keys."""
+    order = np.argsort(keys)
+    return order[_new(keys[order])]
+
+
+def _new(keys: np.ndarray) -> np.ndarray:
+    """Which of sorted keys differ from the one before."""
     new = np.ones(len(keys), np.bool_)
     new[1:] = keys[1:] != keys[:-1]
-    return titles.filter(pa.array(new)).combine_chunks()
+    return new
+
+
+def _representatives(titles: pa.Table) -> np.ndarray:
+    """The place of one record of each title key, the one with the smallest product_id; in the order of the keys."""
+    keys = titles["title"].to_numpy()
+    order = np.argsort(keys)
+    new = _new(keys[order])
+    if new.all():
+        return order
+    # Only records of a repeated title are compared by their ids.
+    repeated = ~new
+    repeated[:-1] |= ~new[1:]
+    places = order[repeated]
+    rows = titles.select(["title", "product_id"]).take(pa.array(places))
+    order[repeated] = places[pc.sort_indices(rows, [("title", "ascending"), ("product_id", "ascending")]).to_numpy()]
+    return order[new]
 
 
 def _pairs(one: pa.Array, other: pa.Array, similarity: np.ndarray | None = None) -> pa.Table:

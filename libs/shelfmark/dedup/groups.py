@@ -57,7 +57,7 @@ def group_sizes(groups: DataFrame, column: str = "leak_group") -> DataFrame:
 
 def identity_edges(products: DataFrame, identities: tuple[str, ...]) -> DataFrame:
     """(left, right): the smallest product of each identity value with the others; `MAX_TITLES` as in `leak_groups`."""
-    shards = packed.shuffle_shards(products)
+    shards = packed.shards_of(products)
     wanted = ["product_id", "source", "title", *identities]
 
     def spread(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -100,7 +100,7 @@ def identity_edges(products: DataFrame, identities: tuple[str, ...]) -> DataFram
 
 def assign(products: DataFrame, edges: DataFrame, column: str) -> DataFrame:
     """(product_id, `column`): the smallest product_id of each product's component; its own where it has no edge."""
-    shards = packed.shuffle_shards(products)
+    shards = packed.shards_of(products)
 
     def ids(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for table in packed.gather(batches):
@@ -115,7 +115,7 @@ def assign(products: DataFrame, edges: DataFrame, column: str) -> DataFrame:
 
     every = products.select("product_id").mapInArrow(ids, packed.SCHEMA)
     return packed.step(
-        every.union(components.roots(edges, products.count(), shards)),
+        every.union(components.roots(edges, packed.count(products), shards)),
         label,
         shards,
         f"product_id string, {column} string",

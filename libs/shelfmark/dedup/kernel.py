@@ -9,6 +9,8 @@ b bands with 1 - (1 - J**r)**b (see `bands`). With b = 16 bands of r = 8 that is
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +20,20 @@ _M1 = np.uint64(0xFF51AFD7ED558CCD)  # the two multipliers of MurmurHash3's 64-b
 _M2 = np.uint64(0xC4CEB9FE1A85EC53)
 _S33 = np.uint64(33)
 _S32 = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads consecutive numbers
+
+
+@lru_cache(maxsize=1)
+def alphabet() -> np.ndarray:
+    """What `normalise` makes of every code point (uint32): its lower case, or a space of all but letters, marks and digits."""
+    # No characters are the halves of surrogate pairs; planes 4 to 13 are empty, 15 and 16 for private use.
+    codes = np.r_[0:0xD800, 0xE000:0x40000, 0xE0000:0xE1000].astype("<u4")
+    lower = pc.utf8_lower(pa.array(list(codes.tobytes().decode("utf-32-le"))))
+    kept = pc.match_substring_regex(lower, r"^[\pL\pN\pM]").to_numpy(zero_copy_only=False)
+    table = np.full(0x110000, 0x20, np.uint32)
+    table[codes] = np.where(kept, np.frombuffer("".join(lower.to_pylist()).encode("utf-32-le"), "<u4"), 0x20)
+    return table
 
 
 def normalise(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -28,8 +43,9 @@ def normalise(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     """
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
-    lower = pc.utf8_lower(pc.fill_null(texts.cast(pa.string()), ""))
-    return pc.utf8_trim_whitespace(pc.replace_substring_regex(lower, pattern=r"[^\pL\pN\pM]+", replacement=" "))
+    data, offsets = _normalised(*text_buffers(pc.fill_null(texts.cast(pa.string()), "")), alphabet())
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_string(), len(texts), buffers).cast(pa.string())
 
 
 def text_buffers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -58,6 +74,54 @@ def _mix(h):
     h *= _M2
     h ^= h >> _S33
     return h
+
+
+@njit(cache=True, nogil=True)
+def _normalised(data, offsets, table):
+    """(UTF-8 bytes, offsets) of the texts by `alphabet`, runs of spaces one, none at the ends."""
+    n = len(offsets) - 1
+    into = np.empty((offsets[n] - offsets[0]) // 2 * 3 + 3, np.uint8)  # a lower case may take three bytes for two
+    bounds = np.zeros(n + 1, np.int64)
+    at = 0
+    for i in range(n):
+        start = at
+        space = False
+        p = offsets[i]
+        while p < offsets[i + 1]:
+            c = np.uint32(data[p])
+            size = 1
+            if c >= 0xF0:
+                size = 4
+                c &= np.uint32(0x07)
+            elif c >= 0xE0:
+                size = 3
+                c &= np.uint32(0x0F)
+            elif c >= 0x80:
+                size = 2
+                c &= np.uint32(0x1F)
+            for q in range(p + 1, p + size):
+                c = (c << np.uint32(6)) | np.uint32(data[q] & 0x3F)
+            p += size
+            c = table[c]
+            if c == 0x20:
+                space = True
+                continue
+            if space and at > start:
+                into[at] = 0x20
+                at += 1
+            space = False
+            if c < 0x80:
+                into[at] = c
+                at += 1
+                continue
+            size = 2 if c < 0x800 else 3 if c < 0x10000 else 4
+            for q in range(size - 1, 0, -1):
+                into[at + q] = 0x80 | (c & np.uint32(0x3F))
+                c >>= np.uint32(6)
+            into[at] = np.uint32(0xF00 >> size) & np.uint32(0xFF) | c
+            at += size
+        bounds[i + 1] = at
+    return into[:at].copy(), bounds
 
 
 @njit(cache=True, nogil=True)
@@ -149,18 +213,25 @@ def _units(data, start, stop, words, into):
 
 @njit(cache=True, nogil=True)
 def _shingles(codes, n, size, into):
-    """Hash every window of `size` units; a text shorter than that is one shingle itself. Returns how many."""
+    """Hash every window of `size` units; a text shorter than that is one shingle itself. Returns how many.
+
+    A polynomial in the units modulo 2**64, so that the next window's follows from the last (Karp, Rabin 1987), mixed.
+    """
     if n == 0:
         return 0
     width = min(size, n)
-    count = n - width + 1
-    for i in range(count):
-        h = np.uint64(width)
-        for j in range(i, i + width):
-            h = (h ^ np.uint64(codes[j])) * _M1
-            h ^= h >> _S32
-        into[i] = np.uint32(_mix(h) >> _S32)
-    return count
+    oldest = np.uint64(1)
+    h = np.uint64(0)
+    for j in range(width):
+        h = h * _M1 + np.uint64(codes[j])
+        if j:
+            oldest *= _M1
+    salt = np.uint64(width) * _GOLDEN
+    into[0] = np.uint32(_mix(h ^ salt) >> _S32)
+    for i in range(1, n - width + 1):
+        h = (h - np.uint64(codes[i - 1]) * oldest) * _M1 + np.uint64(codes[i + width - 1])
+        into[i] = np.uint32(_mix(h ^ salt) >> _S32)
+    return n - width + 1
 
 
 @njit(cache=True, nogil=True)
@@ -238,6 +309,54 @@ def jaccard(hashes, bounds, left, right):
 
 
 @njit(cache=True, nogil=True)
+def similarities(data, offsets, other_data, other_offsets, size, words=False):
+    """Exact Jaccard similarity (float64) of the shingles of text i of one buffer and text i of the other; 0 for two empty ones."""
+    n = len(offsets) - 1
+    longest = max(_longest(offsets), _longest(other_offsets))
+    codes = np.empty(longest, np.uint32)
+    one = np.empty(longest, np.uint32)
+    other = np.empty(longest, np.uint32)
+    room = 16
+    while room < 4 * longest:
+        room *= 2
+    # A hash table of the union; a slot is of this pair if its stamp says so, and the lower bit that it is of both.
+    slots = np.empty(room, np.uint32)
+    stamps = np.zeros(room, np.int64)
+    result = np.empty(n, np.float64)
+    for i in range(n):
+        m = _shingles(codes, _units(data, offsets[i], offsets[i + 1], words, codes), size, one)
+        k = _shingles(codes, _units(other_data, other_offsets[i], other_offsets[i + 1], words, codes), size, other)
+        used = 16
+        while used < 2 * (m + k):
+            used *= 2
+        mask = used - 1
+        mine = 2 * (i + 1)
+        union = 0
+        common = 0
+        for j in range(m):
+            slot = one[j] & mask
+            while stamps[slot] == mine and slots[slot] != one[j]:
+                slot = (slot + 1) & mask
+            if stamps[slot] != mine:
+                stamps[slot] = mine
+                slots[slot] = one[j]
+                union += 1
+        for j in range(k):
+            slot = other[j] & mask
+            while stamps[slot] >= mine and slots[slot] != other[j]:
+                slot = (slot + 1) & mask
+            if stamps[slot] < mine:
+                stamps[slot] = mine + 1  # of the other alone, counted once
+                slots[slot] = other[j]
+                union += 1
+            elif stamps[slot] == mine:
+                stamps[slot] = mine + 1
+                common += 1
+        result[i] = common / union if union else 0.0
+    return result
+
+
+@njit(cache=True, nogil=True)
 def signatures(data, offsets, size, a, b, words=False):
     """MinHash signatures (uint32, n x K) of the texts' shingles of `size` code points, or `words`; an empty text's is all ones."""
     n = len(offsets) - 1
@@ -258,8 +377,31 @@ def signatures(data, offsets, size, a, b, words=False):
 
 
 @njit(cache=True, nogil=True)
+def shard_order(keys, shards):
+    """(places int64 of the keys in the order of their shards, bounds int64 shards + 1): a stable counting sort.
+
+    The shard of a 64-bit hash is that of its upper 31 bits; the lower ones may order the keys within it.
+    """
+    bounds = np.zeros(shards + 1, np.int64)
+    for key in keys:
+        bounds[np.int64(key >> _S33) % shards + 1] += 1
+    for shard in range(shards):
+        bounds[shard + 1] += bounds[shard]
+    at = bounds[:-1].copy()
+    order = np.empty(len(keys), np.int64)
+    for i in range(len(keys)):
+        shard = np.int64(keys[i] >> _S33) % shards
+        order[at[shard]] = i
+        at[shard] += 1
+    return order, bounds
+
+
+@njit(cache=True, nogil=True)
 def band_keys(signature, bands):
-    """A 64-bit key (uint64, n x bands) of each band of K // bands signature values; bands never share keys."""
+    """A 40-bit key (uint64, n x bands) of each band of K // bands signature values; bands never share keys.
+
+    40 bits make a hundredth of a candidate a text by chance where there are 100 million texts of 16 bands.
+    """
     n, width = signature.shape[0], signature.shape[1] // bands
     keys = np.empty((n, bands), np.uint64)
     for i in range(n):
@@ -268,44 +410,170 @@ def band_keys(signature, bands):
             for k in range(band * width, (band + 1) * width):
                 h = (h ^ np.uint64(signature[i, k])) * _M1
                 h ^= h >> _S32
-            keys[i, band] = _mix(h)
+            keys[i, band] = _mix(h) >> np.uint64(24)
     return keys
 
 
 @njit(cache=True, nogil=True)
-def star_edges(keys, members):
-    """Edges (left, right) inside every bucket of equal `keys` (sorted): to its smallest member and to its second.
+def band_blobs(keys, members, shards):
+    """The `band_keys` (n x bands) of each member, for the shards of the keys: (bytes uint8, bounds int64 shards + 1).
+
+    The blob of a shard, a multiple of 8 bytes: how many members it has (int64) and how many keys (int64), the members
+    (uint64), the low 32 bits of the keys (uint32), how many keys are of each member (uint8), the high 8 bits (uint8).
+    A member is written once for all its keys there, and no byte is copied again on its way to Arrow.
+    """
+    n, bands = keys.shape
+    owners = np.zeros(shards, np.int64)
+    rows = np.zeros(shards, np.int64)
+    last = np.full(shards, -1, np.int64)
+    of = np.empty(n * bands, np.int32)
+    for i in range(n):
+        for band in range(bands):
+            shard = np.int64(keys[i, band] * _GOLDEN >> _S33) % shards
+            of[i * bands + band] = shard
+            owners[shard] += last[shard] != i
+            last[shard] = i
+            rows[shard] += 1
+    bounds = np.zeros(shards + 1, np.int64)
+    for shard in range(shards):
+        bounds[shard + 1] = bounds[shard] + (16 + 9 * owners[shard] + 5 * rows[shard] + 7) // 8 * 8 * (rows[shard] > 0)
+    blob = np.zeros(bounds[-1], np.uint8)
+    longs, ints = blob.view(np.uint64), blob.view(np.uint32)
+    # Where the next member, low bits, count and high bits of each shard go.
+    member_at = bounds[:-1] // 8 + 2
+    low_at = (bounds[:-1] + 16 + 8 * owners) // 4
+    count_at = bounds[:-1] + 16 + 8 * owners + 4 * rows - 1
+    high_at = bounds[:-1] + 16 + 9 * owners + 4 * rows
+    for shard in range(shards):
+        if rows[shard]:
+            longs[bounds[shard] // 8] = owners[shard]
+            longs[bounds[shard] // 8 + 1] = rows[shard]
+    last[:] = -1
+    for i in range(n):
+        for band in range(bands):
+            shard = of[i * bands + band]
+            if last[shard] != i:
+                last[shard] = i
+                longs[member_at[shard]] = members[i]
+                member_at[shard] += 1
+                count_at[shard] += 1
+            blob[count_at[shard]] += 1
+            ints[low_at[shard]] = np.uint32(keys[i, band] & _LOW)
+            low_at[shard] += 1
+            blob[high_at[shard]] = np.uint8(keys[i, band] >> _S32)
+            high_at[shard] += 1
+    return blob, bounds
+
+
+def bands_of(blobs):
+    """What `band_blobs` wrote into some blobs: (low uint32, high uint8, owner uint32: the place of each key's member, members)."""
+    parts = []
+    for blob in blobs:
+        owners, rows = np.frombuffer(blob, np.int64, 2).tolist()
+        at = 16 + 8 * owners
+        members = np.frombuffer(blob, np.uint64, owners, 16)
+        low = np.frombuffer(blob, np.uint32, rows, at)
+        counts = np.frombuffer(blob, np.uint8, owners, at + 4 * rows)
+        high = np.frombuffer(blob, np.uint8, rows, at + 4 * rows + owners)
+        parts.append((low, high, counts, members))
+    low, high, counts, members = (np.concatenate(some) for some in zip(*parts))
+    return low, high, np.repeat(np.arange(len(members), dtype=np.uint32), counts), members
+
+
+def star_edges(low, high, owner, members):
+    """Edges (left, right) inside every bucket of equal keys (as `bands_of` gives them): to its smallest member and its second.
 
     A star has size - 1 edges where all pairs have size**2 / 2. A false smallest member would lose the others, hence
-    the second anchor; the other bands draw other anchors too. Members may repeat.
+    the second anchor; the other bands draw other anchors too. Members may repeat, and so may edges of several buckets.
     """
-    n = len(keys)
-    left = np.empty(2 * n, members.dtype)
-    right = np.empty(2 * n, members.dtype)
+    # NumPy sorts whole numbers with vector instructions, ten times as fast as it sorts places by their keys.
+    order = _with_places(low)
+    order.sort()
+    return _star_edges(order, high, owner, members)
+
+
+@njit(cache=True, nogil=True)
+def _with_places(low):
+    """Key and place in one number."""
+    order = np.empty(len(low), np.uint64)
+    for i in range(len(low)):
+        order[i] = np.uint64(low[i]) << _S32 | np.uint64(i)
+    return order
+
+
+@njit(cache=True, nogil=True)
+def _star_edges(order, high, owner, members):
+    n = len(order)
+    room = 0
+    for i in range(1, n):
+        room += order[i] >> _S32 == order[i - 1] >> _S32
+    left = np.empty(2 * room, members.dtype)
+    right = np.empty(2 * room, members.dtype)
     at = 0
     start = 0
     while start < n:
         stop = start + 1
-        while stop < n and keys[stop] == keys[start]:
+        while stop < n and order[stop] >> _S32 == order[start] >> _S32:
             stop += 1
-        if stop - start > 1:
-            first = members[start]
-            for i in range(start + 1, stop):
-                first = min(first, members[i])
-            second = first
-            for i in range(start, stop):
-                if members[i] != first and (second == first or members[i] < second):
-                    second = members[i]
-            for i in range(start, stop):
-                x = members[i]
-                if x != first:
-                    left[at], right[at] = first, x
+        if stop - start == 2:  # most buckets: no arrays for them
+            i, j = order[start] & _LOW, order[start + 1] & _LOW
+            if high[i] == high[j]:
+                x, y = members[owner[i]], members[owner[j]]
+                if x != y:
+                    left[at], right[at] = min(x, y), max(x, y)
                     at += 1
-                    if x != second:
-                        left[at], right[at] = second, x
-                        at += 1
+        elif stop - start > 2:
+            bucket = order[start:stop] & _LOW
+            tops = high[bucket]
+            if (tops == tops[0]).all():
+                at = _star(members[owner[bucket]], left, right, at)
+            else:
+                for top in np.unique(tops):
+                    at = _star(members[owner[bucket[tops == top]]], left, right, at)
         start = stop
     return left[:at].copy(), right[:at].copy()
+
+
+@njit(cache=True, nogil=True)
+def _star(bucket, left, right, at):
+    """Write the edges of one bucket to left[at:] and right[at:]; where they end."""
+    first = bucket[0]
+    for x in bucket:
+        first = min(first, x)
+    second = first
+    for x in bucket:
+        if x != first and (second == first or x < second):
+            second = x
+    for x in bucket:
+        if x != first:
+            left[at], right[at] = first, x
+            at += 1
+            if x != second:
+                left[at], right[at] = second, x
+                at += 1
+    return at
+
+
+@njit(cache=True, nogil=True)
+def tally(left, right):
+    """The distinct pairs (left[k], right[k]) of uint64 and how often each occurs: (left, right, count int32)."""
+    size = 16
+    while size < 2 * len(left):
+        size *= 2
+    slots = np.full(size, -1, np.int64)
+    first = np.empty(len(left), np.int64)
+    count = np.zeros(len(left), np.int32)
+    at = 0
+    for k in range(len(left)):
+        slot = np.int64(_mix(left[k] ^ _mix(right[k] + _GOLDEN)) & np.uint64(size - 1))
+        while slots[slot] >= 0 and (left[first[slots[slot]]] != left[k] or right[first[slots[slot]]] != right[k]):
+            slot = (slot + 1) & (size - 1)
+        if slots[slot] < 0:
+            slots[slot] = at
+            first[at] = k
+            at += 1
+        count[slots[slot]] += 1
+    return left[first[:at]], right[first[:at]], count[:at].copy()
 
 
 @njit(cache=True, nogil=True)

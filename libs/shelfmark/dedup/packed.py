@@ -12,14 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
+
+from shelfmark.dedup import kernel
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 SCHEMA = "shard int, kind string, blob binary"
+SHARD_ROWS = 250_000  # a task then holds some hundred MB: 16 band keys and the text of so many titles, a few times
 ROWS = 65_536  # records gathered before they are packed: blobs of some hundred KB, a few dozen MB held by a task
 
 Tables = dict[str, pa.Table]
@@ -27,25 +31,38 @@ Tables = dict[str, pa.Table]
 
 def pack(kind: str, table: pa.Table, keys: np.ndarray, shards: int) -> Iterator[pa.RecordBatch]:
     """Packed rows of `table`: record i goes to the shard of the 64-bit hash `keys[i]`."""
+    order, bounds = kernel.shard_order(keys, shards)
+    yield from pieces(kind, table.take(pa.array(order)), bounds)
+
+
+def pieces(kind: str, table: pa.Table, bounds: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Packed rows of `table`, whose records bounds[i] to bounds[i + 1] go to shard i."""
     if not table.num_rows:
         return
-    shard = (keys >> np.uint64(33)).astype(np.int64) % shards  # not the low bits: they may order the keys
-    order = np.argsort(shard, kind="stable")
-    bounds = np.searchsorted(shard[order], np.arange(shards + 1))
-    table = table.take(pa.array(order)).combine_chunks()
-    codes, blobs = [], []
-    for i in range(shards):
-        if bounds[i] < bounds[i + 1]:
-            codes.append(_shard_codes(shards)[i])
-            blobs.append(blob(table.slice(bounds[i], bounds[i + 1] - bounds[i])))
-    yield rows(kind, codes, blobs)
+    table, shards = table.combine_chunks(), len(bounds) - 1
+    some = [i for i in range(shards) if bounds[i] < bounds[i + 1]]
+    blobs = [blob(table.slice(bounds[i], bounds[i + 1] - bounds[i])) for i in some]
+    yield rows(kind, [_shard_codes(shards)[i] for i in some], blobs)
 
 
-def rows(kind: str, codes: list[int], blobs: list) -> pa.RecordBatch:
+def rows(kind: str, codes: list[int], blobs: list | pa.Array) -> pa.RecordBatch:
+    blobs = blobs if isinstance(blobs, pa.Array) else pa.array(blobs, pa.binary())
     return pa.RecordBatch.from_arrays(
-        [pa.array(codes, pa.int32()), pa.array([kind] * len(codes), pa.string()), pa.array(blobs, pa.binary())],
-        ["shard", "kind", "blob"],
+        [pa.array(codes, pa.int32()), pa.array([kind] * len(codes), pa.string()), blobs], ["shard", "kind", "blob"]
     )
+
+
+def raw(kind: str, data: np.ndarray, bounds: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Packed rows of bytes (uint8) of another form than tables: data[bounds[i]:bounds[i + 1]] goes to shard i."""
+    some = np.flatnonzero(bounds[1:] > bounds[:-1])
+    if not len(some):
+        return
+    shards = len(bounds) - 1
+    offsets = np.append(bounds[some], bounds[-1]).astype(
+        np.int32
+    )  # empty ones lie between the others and have no bytes
+    blobs = pa.Array.from_buffers(pa.binary(), len(some), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    yield rows(kind, [_shard_codes(shards)[i] for i in some], blobs)
 
 
 def blob(table: pa.Table) -> bytes:
@@ -80,12 +97,13 @@ def step(
     shards: int,
     schema: str = SCHEMA,
     through: tuple[str, ...] = (),
+    raws: tuple[str, ...] = (),
 ) -> DataFrame:
     """Bring the blobs of a shard together and apply `function` to its tables; kinds in `through` pass as they are.
 
     `function` gets the tables of the kinds that arrived, whole: a shard has to fit a worker's memory, and a text
     column of it the 2 GB of an Arrow string array; more shards make it smaller. A kind in `through` is given to
-    `function` too only if it is named `+kind`.
+    `function` too only if it is named `+kind`; of a kind in `raws` it gets the list of blobs.
     """
     passed = {kind.lstrip("+") for kind in through}
     shown = {kind[1:] for kind in through if kind.startswith("+")}
@@ -101,14 +119,24 @@ def step(
                 keep = pa.array([kind in passed for kind in kinds])
                 yield batch.filter(keep)
         if blobs:
-            yield from function({kind: unpack(some) for kind, some in blobs.items()})
+            yield from function({kind: some if kind in raws else unpack(some) for kind, some in blobs.items()})
 
     return packed.repartition(shards, "shard").mapInArrow(run, schema)
 
 
-def shuffle_shards(frame: DataFrame) -> int:
-    """How many shards: the session's shuffle partitions."""
-    return int(frame.sparkSession.conf.get("spark.sql.shuffle.partitions"))
+_counted: WeakKeyDictionary[DataFrame, int] = WeakKeyDictionary()
+
+
+def count(frame: DataFrame) -> int:
+    """Rows of `frame`, counted once for all that ask for them; of a Delta table no file is read for it."""
+    if frame not in _counted:
+        _counted[frame] = frame.count()
+    return _counted[frame]
+
+
+def shards_of(frame: DataFrame) -> int:
+    """How many shards the rows of `frame` are worth: `SHARD_ROWS` each, and at least one for every core."""
+    return max(frame.sparkSession.sparkContext.defaultParallelism, -(-count(frame) // SHARD_ROWS))
 
 
 @lru_cache

@@ -123,7 +123,7 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
 
     settings = settings or Dedupe()
     size, words, similarity = settings.shingle, settings.unit == "words", settings.similarity
-    shards = packed.shuffle_shards(products)
+    shards = packed.shards_of(products)
     gtins = groups.identity_edges(products, ("gtin",)).withColumn("gtin", F.lit(True))
     edges = pairs.select("left", "right", F.lit(False).alias("gtin")).unionByName(gtins)
     facts = sum((F.col(name).isNotNull().cast("int") for name in ("description", "model_number")), F.lit(0))
@@ -172,7 +172,9 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
         if "block" in tables:
             yield from _resolved(tables["block"], size, words, similarity)
 
-    spreads = offers.mapInArrow(spread, packed.SCHEMA).union(components.roots(edges, products.count(), shards, "gtin"))
+    spreads = offers.mapInArrow(spread, packed.SCHEMA).union(
+        components.roots(edges, packed.count(products), shards, "gtin")
+    )
     blocks = packed.step(spreads, block, shards)
     return packed.step(blocks, settle, shards, DUPLICATES)
 
