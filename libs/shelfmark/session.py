@@ -196,6 +196,8 @@ def start(settings: Settings, name: str = "shelfmark", classes: str | None = Non
         # Regions of the usual size make every shuffle buffer a humongous object, and each of those starts a collection.
         "spark.driver.extraJavaOptions": (
             f"-Djava.io.tmpdir={scratch} -XX:+UseG1GC -XX:G1HeapRegionSize=16m -Dlog4j2.configurationFile={LOGGING}"
+            # Else Java fills every Arrow buffer with zeros before it is written.
+            " -Dio.netty.tryReflectionSetAccessible=true"
         ),
     }
     if settings.spark.master:
