@@ -1,6 +1,6 @@
 """Find records that are one product and make golden records of them; find all that would leak across a split."""
 
-from shelfmark.dedup import candidates, golden, groups, survivors
+from shelfmark.dedup import candidates, golden, groups, lifecycle, survivors
 from shelfmark.run import Run
 
 
@@ -8,7 +8,11 @@ def main(run: Run) -> None:
     products = run.read("silver.products")
     pairs = candidates.near_pairs(products, run.settings.dedupe).cache()
     run.write("silver.leak_groups", groups.leak_groups(products, pairs))
-    run.write("silver.duplicates", survivors.duplicates(products, pairs, run.settings.dedupe))
+    found = survivors.duplicates(products, pairs, run.settings.dedupe).cache()
+    before, presence = run.read("silver.duplicates"), run.read("silver.presence")
+    found, events = lifecycle.keep_ids(found, before, presence, run.run_id)
+    run.write("silver.duplicate_events", run.stamped(events), replace=f"run_id = '{run.run_id}'")
+    run.write("silver.duplicates", found)
     duplicates = run.read("silver.duplicates")
     run.write("silver.catalogue", golden.catalogue(products, duplicates))
     largest = groups.group_sizes(run.read("silver.leak_groups")).head()

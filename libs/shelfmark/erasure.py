@@ -10,8 +10,8 @@
    of product ids, by which ingest refuses the products when a feed brings them again.
 6. `forget`: history before a date is pruned; what a tag or a reader keeps is named.
 
-Models hold weights of hashed n-grams and category ids, no text of a product. Group ids (leak_group, group_id) are
-hashes as product ids are, and may stay where other members carry them.
+Models hold weights of hashed n-grams and category ids, no text of a product. leak_group and what
+silver.duplicate_events says of other products are hashes as product ids are, and may stay.
 """
 
 from __future__ import annotations
@@ -249,16 +249,22 @@ def touched_groups(run: Run, ids: DataFrame) -> DataFrame:
 def mend(run: Run, groups: DataFrame) -> int:
     """Resolve the groups anew among the products that are left, and make their golden records; how many products."""
     from delta.tables import DeltaTable
+    from pyspark.sql import functions as F
 
-    from shelfmark.dedup import candidates, golden, survivors
+    from shelfmark.dedup import candidates, golden, lifecycle, survivors
     from shelfmark.run import conform
 
     if not all(run.has(name) for name in ("silver.products", "silver.duplicates", "silver.catalogue")):
         return 0
-    members = run.read("silver.duplicates").join(groups, "group_id", "left_semi").select("product_id").localCheckpoint()
+    members = run.read("silver.duplicates").join(groups, "group_id", "left_semi").localCheckpoint()
     products = run.read("silver.products").join(members, "product_id", "left_semi").localCheckpoint()
     pairs = candidates.near_pairs(products, run.settings.dedupe)
     resolved = survivors.duplicates(products, pairs, run.settings.dedupe).persist()
+    # A group is not called after who is erased; and no events, which would tell of it.
+    named = products.select(F.col("product_id").alias("group_id"))
+    known = members.join(named, "group_id", "left_semi")
+    resolved, _ = lifecycle.keep_ids(resolved, known, run.read("silver.presence"), run.run_id)
+    resolved = resolved.persist()
     made = {"silver.duplicates": resolved, "silver.catalogue": golden.catalogue(products, resolved)}
     left = members.count()
     for name in ("silver.duplicates", "silver.catalogue", "gold.predictions"):

@@ -298,7 +298,12 @@ TABLES: dict[str, Table] = {
             (
                 _PRODUCT_ID,
                 _REGION,
-                Field("group_id", "string", "group: the product_id of its survivor", False),
+                Field(
+                    "group_id",
+                    "string",
+                    "group: the product_id of its first survivor; stays when the survivor changes",
+                    False,
+                ),
                 Field("survivor", "boolean", "the record the group is known by", False),
                 Field("relation", "string", "single (alone), same (one product, several records)", False),
                 Field("similarity", "double", "exact Jaccard similarity of the titles to the survivor's, 0 to 1"),
@@ -309,6 +314,23 @@ TABLES: dict[str, Table] = {
             "dedupe",
             ("region",),
             packed=True,
+        ),
+        Table(
+            "silver.duplicate_events",
+            "a product whose duplicate group has another id than in the run before",
+            (
+                _PRODUCT_ID,
+                Field(
+                    "event", "string", "joined (its group was taken in by an older one), split (it left a group)", False
+                ),
+                Field("group_id", "string", "group it is in now", False),
+                Field("from_group_id", "string", "group it was in", False),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("run_id", "product_id"),
+            "dedupe",
+            ("run_date",),
         ),
         Table(
             "silver.catalogue",

@@ -32,7 +32,7 @@ def catalogue(products: DataFrame, duplicates: DataFrame) -> DataFrame:
     wanted = table("silver.catalogue").columns
     business = wanted[wanted.index("members") + 1 : wanted.index("content_hash")]
     listed = products.select("product_id", "region", "source", *business)
-    grouped_ids = duplicates.where("group_size > 1").select("product_id", "group_id")
+    grouped_ids = duplicates.where("group_size > 1 OR group_id <> product_id").select("product_id", "group_id")
     if grouped_ids.count() <= BROADCAST:
         # Most records are alone: the wide rows of the others are all that has to move.
         grouped_ids = F.broadcast(grouped_ids)
