@@ -175,8 +175,10 @@ def steps(run: Run, request: Request, ids: DataFrame) -> Iterator[Step]:
                 yield Step(folder, f"{by_place} AND t.payload IS NOT NULL", made_of, empty)
                 for key in ("t.key", _hashed_key("t.source", "t.key")):
                     yield Step(folder, f"{key} = s.product_id AND t.payload IS NOT NULL", ids, empty)
-            elif "product_id" in contract.columns:
-                yield Step(folder, "t.product_id = s.product_id", ids)
+            else:
+                for column in ("product_id", "left_product_id", "right_product_id"):
+                    if column in contract.columns:
+                        yield Step(folder, f"t.{column} = s.product_id", ids)
 
 
 def _hashed_key(source: str, key: str) -> str:

@@ -66,7 +66,7 @@ class Table:
 JOBS = ("ingest", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
 """The jobs of a pipeline, in the order it runs them."""
 
-WRITERS = (*JOBS, "maintain", "erase")
+WRITERS = (*JOBS, "maintain", "erase", "decide")
 """All jobs that write journals (refused rows, check results, run records): those of a pipeline, and upkeep."""
 
 _PRODUCT_ID = Field("product_id", "string", "hash of (source, source_key): the same product keeps it for ever", False)
@@ -331,6 +331,22 @@ TABLES: dict[str, Table] = {
             ("run_id", "product_id"),
             "dedupe",
             ("run_date",),
+        ),
+        Table(
+            "silver.match_decisions",
+            "a person's word on two products; of a pair the newest holds",
+            (
+                Field("left_product_id", "string", "the smaller product_id of the pair", False),
+                Field("right_product_id", "string", "the larger one", False),
+                Field("verdict", "string", "same, different, or withdrawn (what was said before holds no more)", False),
+                Field("reason", "string", "why", False),
+                Field("decided_by", "string", "who decided", False),
+                Field("decided_at", "timestamp", "when it was recorded", False),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("run_id", "left_product_id", "right_product_id"),
+            "decide",
         ),
         Table(
             "silver.catalogue",

@@ -12,6 +12,7 @@ ENUMERATIONS = {
     ("silver.category_map", "origin"): {"derived", "file", "unmapped"},
     ("silver.labels", "origin"): {"source", "rule", "person", "model"},
     ("silver.duplicates", "relation"): {"single", "same"},
+    ("silver.match_decisions", "verdict"): {"same", "different", "withdrawn"},
     ("silver.duplicate_events", "event"): {"joined", "split"},
     ("silver.splits", "side"): {"train", "tune", "calibrate", "test"},
     ("gold.predictions", "decision"): {"accept", "roll_up", "review"},
