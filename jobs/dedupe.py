@@ -10,7 +10,7 @@ def main(run: Run) -> None:
     run.write("silver.leak_groups", groups.leak_groups(products, pairs))
     run.write("silver.duplicates", survivors.duplicates(products, pairs, run.settings.dedupe))
     duplicates = run.read("silver.duplicates")
-    run.write("silver.catalogue", golden.catalogue(products, duplicates))
+    run.write("silver.catalogue", golden.catalogue(products, duplicates, run.settings.dedupe.golden))
     largest = groups.group_sizes(run.read("silver.leak_groups")).head()
     run.note(
         duplicate_groups=duplicates.where("survivor AND group_size > 1").count(),

@@ -259,7 +259,10 @@ def mend(run: Run, groups: DataFrame) -> int:
     products = run.read("silver.products").join(members, "product_id", "left_semi").localCheckpoint()
     pairs = candidates.near_pairs(products, run.settings.dedupe)
     resolved = survivors.duplicates(products, pairs, run.settings.dedupe).persist()
-    made = {"silver.duplicates": resolved, "silver.catalogue": golden.catalogue(products, resolved)}
+    made = {
+        "silver.duplicates": resolved,
+        "silver.catalogue": golden.catalogue(products, resolved, run.settings.dedupe.golden),
+    }
     left = members.count()
     for name in ("silver.duplicates", "silver.catalogue", "gold.predictions"):
         for folder in upkeep.of_table(run, name):
@@ -273,7 +276,8 @@ def mend(run: Run, groups: DataFrame) -> int:
                 target = DeltaTable.forPath(run.spark, path).alias("t")
                 target.merge(groups.alias("s"), on.on).whenMatchedDelete().execute()
             if rows is not None:
-                rows.write.format("delta").mode("append").save(path)
+                # A table of before a nullable column was added gets it here.
+                rows.write.format("delta").mode("append").option("mergeSchema", "true").save(path)
     return left
 
 
