@@ -14,7 +14,7 @@ def main(run: Run) -> None:
     run.write("silver.duplicate_events", run.stamped(events), replace=f"run_id = '{run.run_id}'")
     run.write("silver.duplicates", found)
     duplicates = run.read("silver.duplicates")
-    run.write("silver.catalogue", golden.catalogue(products, duplicates))
+    run.write("silver.catalogue", golden.catalogue(products, duplicates, run.settings.dedupe.golden))
     largest = groups.group_sizes(run.read("silver.leak_groups")).head()
     run.note(
         duplicate_groups=duplicates.where("survivor AND group_size > 1").count(),

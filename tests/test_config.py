@@ -26,11 +26,43 @@ def test_defaults_then_file_then_set_then_values():
         ("notify.webhook=chat.example/hook", "notify.webhook: String should match pattern"),
         ("text.fields=[title", "is not valid YAML"),
         ("dedupe.bands=200", "make no 200 bands"),
+        ("dedupe.golden.order=[source, age]", "dedupe.golden.order.1: Input should be 'source', 'gtin'"),
+        ("dedupe.golden.order=[]", "dedupe.golden.order: List should have at least 1 item"),
+        ("dedupe.golden.order=[gtin, source, gtin]", "order names gtin twice"),
+        ("dedupe.golden.fields={prise: [recency]}", "no field 'prise': fields are title, description, brand"),
+        ("dedupe.golden.fields={price: [newest]}", "dedupe.golden.fields.price.0: Input should be"),
+        ("dedupe.golden.fields={price: []}", "fields.price is empty: leave it out"),
+        ("dedupe.golden.fields={currency: [recency]}", "currency is taken together with price: set price"),
+        ("dedupe.golden.field_sources={category_paths: [demo_bazaar]}", "they have no order"),
+        (
+            "dedupe.golden.sources=[demo_bazar]",
+            "dedupe.golden.sources: unknown source 'demo_bazar'; known: .*demo_bazaar",
+        ),
+        ("dedupe.golden.field_sources={title: [nobody]}", "field_sources.title: unknown source 'nobody'"),
+        ("dedupe.golden={order: [gtin], sources: [demo_bazaar]}", "sources has no effect: no order names source"),
+        (
+            "dedupe.golden={fields: {title: [gtin]}, field_sources: {title: [demo_bazaar]}}",
+            "field_sources.title has no effect",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(override, says):
     with pytest.raises(UsageError, match=says):
         config.load(overrides=[override])
+
+
+def test_a_field_has_the_common_order_but_for_what_is_set():
+    text = "{order: [source, gtin], sources: [demo_bazaar], fields: {price: [recency]}, field_sources: {title: [demo_galerie]}}"
+    golden = config.load(overrides=[f"dedupe.golden={text}"]).dedupe.golden
+    assert golden.order_of("brand") == (["source", "gtin"], ["demo_bazaar"])
+    assert golden.order_of("price") == (["recency"], ["demo_bazaar"])
+    assert golden.order_of("title") == (["source", "gtin"], ["demo_galerie"])
+
+
+def test_a_source_of_ones_own_folder_is_known(tmp_path):
+    (tmp_path / "mine.yml").write_text("")
+    overrides = [f"source_dirs=[{tmp_path}]", "dedupe.golden.sources=[mine]"]
+    assert config.load(overrides=overrides).dedupe.golden.sources == ["mine"]
 
 
 def test_an_unknown_environment_lists_the_known_ones():

@@ -1,12 +1,14 @@
 """A lake that an earlier Shelfmark wrote: opened, read, written on and rolled back to by today's code."""
 
+import io
 import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from shelfmark import config
+from shelfmark import config, erasure, pipeline
 from shelfmark.lake import diff, open_lake
 from shelfmark.pipeline import _execute
 from shelfmark.query import query, read
@@ -75,3 +77,17 @@ def test_jobs_go_on_from_it_and_it_can_be_rolled_back_to(spark, settings):
     lake.rollback(lake.resolve(release).id, "back", {"job": "rollback", "run_id": "x", "status": "done"})
     assert titles(spark, settings) == titles(spark, settings, release)
     assert _execute("ingest", settings, spark, "20260105-fifth", False).notes["new"] == 1
+
+
+@pytest.mark.slow
+def test_a_product_is_erased_from_it(spark, settings):
+    """What is left of its group gets a golden record with the columns of today."""
+    lake = open_lake(settings)
+    groups = read(spark, lake, lake.head().id, "silver.duplicates").where("group_size = 2").collect()
+    gone, stays = sorted(row.product_id for row in groups)
+    request = erasure.Request(products=(gone,), why="asked to", who="tester")
+    pipeline.erase(request, settings, Console(file=io.StringIO(), width=200), "20260106-erase", False)
+    catalogue = {row.product_id: row for row in read(spark, lake, lake.head().id, "silver.catalogue").collect()}
+    assert gone not in catalogue
+    assert [entry.product_id for entry in catalogue[stays].provenance] == [stays]
+    assert [row.provenance for key, row in catalogue.items() if key != stays] == [None] * (len(catalogue) - 1)

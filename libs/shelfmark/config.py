@@ -42,6 +42,57 @@ class Ingest(Section):
     split_mib: int = Field(32, ge=1, description="size of the byte ranges large line-oriented files are read in, MiB")
 
 
+Criterion = Literal["source", "gtin", "completeness", "recency", "description"]
+
+
+class Golden(Section):
+    """Which record comes first: of a duplicate group, and for each field of its golden record."""
+
+    order: list[Criterion] = Field(
+        ["source", "gtin", "completeness", "description"],
+        min_length=1,
+        description="what puts a record before another, the strongest first: source, gtin, completeness, recency, "
+        "description; the smallest product_id decides last",
+    )
+    sources: list[str] = Field([], description="sources by trust, the best first; others come after them, all alike")
+    fields: dict[str, list[Criterion]] = Field({}, description="orders of single fields, e.g. price: [recency]")
+    field_sources: dict[str, list[str]] = Field(
+        {}, description="sources by trust for single fields, e.g. description: [vendor_b]"
+    )
+
+    @model_validator(mode="after")
+    def _known_and_once(self) -> Golden:
+        from shelfmark.dedup import fields
+
+        for name in (*self.fields, *self.field_sources):
+            if refusal := fields.refusal(name):
+                raise ValueError(refusal)
+        for key, named in self._lists().items():
+            if twice := next((one for one in named if named.count(one) > 1), None):
+                raise ValueError(f"{key} names {twice} twice")
+            if not named:
+                raise ValueError(f"{key} is empty: leave it out")
+        for name in self.field_sources:
+            if "source" not in self.order_of(name)[0]:
+                raise ValueError(f"field_sources.{name} has no effect: the field's order does not name source")
+        if self.sources and not any("source" in one for one in (self.order, *self.fields.values())):
+            raise ValueError("sources has no effect: no order names source")
+        return self
+
+    def _lists(self) -> dict[str, list[str]]:
+        lists = {"order": self.order} | ({"sources": self.sources} if self.sources else {})
+        lists |= {f"fields.{name}": order for name, order in self.fields.items()}
+        return lists | {f"field_sources.{name}": sources for name, sources in self.field_sources.items()}
+
+    def order_of(self, field: str) -> tuple[list[Criterion], list[str]]:
+        """The order of a field's records and its sources by trust; those of all fields where it has none of its own."""
+        return self.fields.get(field, self.order), self.field_sources.get(field, self.sources)
+
+    def named_sources(self) -> dict[str, list[str]]:
+        """Setting -> the sources it names."""
+        return {"sources": self.sources} | {f"field_sources.{name}": some for name, some in self.field_sources.items()}
+
+
 class Dedupe(Section):
     """Near duplicates by MinHash LSH."""
 
@@ -56,6 +107,7 @@ class Dedupe(Section):
     recall: float = Field(0.94, gt=0, lt=1, description="probability that a pair just at `similarity` is a candidate")
     similarity: float = Field(0.8, gt=0, le=1, description="Jaccard similarity that confirms a candidate")
     seed: int = Field(42, description="seed of the hash functions")
+    golden: Golden = Golden()
 
     @model_validator(mode="after")
     def _whole_bands(self) -> Dedupe:
@@ -248,12 +300,25 @@ def load(env: str | None = None, overrides: list[str] | None = None, **values: A
             "the command line (docs/operations.md says which variables)"
         )
     try:
-        return Settings(**merged)
+        return _sources_known(Settings(**merged), origin)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         hint = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
         raise UsageError(f"{origin} and --set: {key}: {hint}") from None
+
+
+def _sources_known(settings: Settings, origin: str) -> Settings:
+    """The settings; `UsageError` where an order of golden records names a source that there is none of."""
+    folders = [*map(Path, settings.source_dirs), resource("conf", "sources")]
+    known = {path.stem for folder in folders for path in folder.glob("*.yml")}
+    for setting, names in settings.dedupe.golden.named_sources().items():
+        if unknown := next((name for name in names if name not in known), None):
+            raise UsageError(
+                f"{origin} and --set: dedupe.golden.{setting}: unknown source {unknown!r}; known: "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+    return settings
 
 
 def _secret(node: Any, name: str = "") -> str | None:

@@ -267,7 +267,10 @@ def mend(run: Run, groups: DataFrame) -> int:
     known = members.join(named, "group_id", "left_semi")
     resolved, _ = lifecycle.keep_ids(resolved, known, run.read("silver.presence"), run.run_id)
     resolved = resolved.persist()
-    made = {"silver.duplicates": resolved, "silver.catalogue": golden.catalogue(products, resolved)}
+    made = {
+        "silver.duplicates": resolved,
+        "silver.catalogue": golden.catalogue(products, resolved, run.settings.dedupe.golden),
+    }
     left = members.count()
     for name in ("silver.duplicates", "silver.catalogue", "gold.predictions"):
         for folder in upkeep.of_table(run, name):
@@ -281,7 +284,8 @@ def mend(run: Run, groups: DataFrame) -> int:
                 target = DeltaTable.forPath(run.spark, path).alias("t")
                 target.merge(groups.alias("s"), on.on).whenMatchedDelete().execute()
             if rows is not None:
-                rows.write.format("delta").mode("append").save(path)
+                # A table of before a nullable column was added gets it here.
+                rows.write.format("delta").mode("append").option("mergeSchema", "true").save(path)
     return left
 
 

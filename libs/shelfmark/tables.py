@@ -360,6 +360,19 @@ TABLES: dict[str, Table] = {
                 Field("members", "int", "records of the group in the region", False),
                 *_PRODUCT,
                 Field("content_hash", "string", "hash of the business columns"),
+                Field(
+                    "provenance",
+                    "array<struct<product_id:string,source:string,fields:array<string>>>",
+                    "the records the fields are from, the first of the order first; `fields`: the columns a record gave, "
+                    "one attribute as attributes.<name>; category_paths may be from several. What is in no list is null",
+                ),
+                Field(
+                    "conflicts",
+                    "array<struct<field:string,values:array<struct<value:string,product_ids:array<string>,"
+                    "sources:array<string>>>>>",
+                    "fields (brand, gtin, model_number, price, attributes.<name>) of which records state different "
+                    "things: each value, the golden record's first, and who states it; null where there are none",
+                ),
             ),
             ("group_id", "region"),
             "dedupe",

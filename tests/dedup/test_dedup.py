@@ -5,6 +5,7 @@ import hashlib
 import html
 import itertools
 import random
+from collections import Counter
 from decimal import Decimal
 
 import ftfy
@@ -213,6 +214,105 @@ def test_a_golden_record_is_the_survivors_with_what_others_state(spark):
     assert (german.product_id, german.title, german.members) == ("p3", "Bosch Kühlschrank", 1)
     assert found["p4", "GB"].attributes is None
     assert len({row.content_hash for row in found.values()}) == 3
+    assert [tuple(entry) for entry in one.provenance] == [
+        (
+            "p1",
+            "a",
+            ["title", "description", "brand", "gtin", "price", "currency", "attributes.colour", "category_paths"],
+        ),
+        ("p2", "b", ["attributes.weight", "category_paths", "image"]),
+    ]
+    assert [(c.field, [tuple(value) for value in c.values]) for c in one.conflicts] == [
+        ("price", [("10.00 GBP", ["p1"], ["a"]), ("12.00-15.00 GBP", ["p2"], ["b"])])
+    ]
+    # A record that is alone says so in the same way.
+    assert [tuple(entry) for entry in german.provenance] == [("p3", "c", ["title", "gtin", "language"])]
+    assert [tuple(entry) for entry in found["p4", "GB"].provenance] == [("p4", "a", ["title"])]
+    assert german.conflicts is found["p4", "GB"].conflicts is None
+
+
+BOSCH = {"title": "Bosch Serie 4 fridge freezer", "gtin": "00000000000017"}
+DAY = datetime.datetime(2025, 1, 1)
+OFFERED = [
+    {"product_id": "p1", **BOSCH, "source": "a", "brand": "Bosch", "price": 10, "currency": "GBP",
+     "description": "The longest of all.", "image": "a.jpg", "source_updated_at": DAY},
+    {"product_id": "p2", **BOSCH, "source": "b", "price": 11, "currency": "GBP", "price_high": 13,
+     "description": "Short.", "source_updated_at": DAY + datetime.timedelta(days=2)},
+    {"product_id": "p3", **BOSCH, "source": "c", "price": 12, "currency": "GBP", "description": "Longer.",
+     "source_updated_at": DAY + datetime.timedelta(days=1)},
+    {"product_id": "p4", **BOSCH, "source": "d", "language": "en"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("golden", "survivor", "price", "description"),
+    [
+        ({}, "p1", "p1", "p1"),
+        ({"sources": ["c", "b"]}, "p3", "p3", "p3"),
+        ({"sources": ["d"]}, "p4", "p1", "p1"),
+        ({"order": ["recency"]}, "p2", "p2", "p2"),
+        ({"fields": {"price": ["recency"]}}, "p1", "p2", "p1"),
+        ({"field_sources": {"description": ["c"]}}, "p1", "p1", "p3"),
+        ({"order": ["description"], "fields": {"price": ["source", "recency"]}, "sources": ["c"]}, "p1", "p3", "p1"),
+    ],
+)
+def test_survivor_and_golden_record_follow_the_configured_order(spark, golden, survivor, price, description):
+    frame = products(spark, OFFERED)
+    settings = config.Dedupe(golden=golden)
+    groups = duplicates(frame, near_pairs(frame, settings), settings).persist()
+    assert {(row.group_id, row.group_size) for row in groups.collect()} == {(survivor, 4)}
+    (record,) = catalogue(frame, groups, settings.golden).collect()
+    groups.unpersist()
+    offered = {row["product_id"]: row for row in OFFERED}
+    assert record.product_id == survivor
+    assert record.price == offered[price]["price"]
+    assert (record.price_high or 0) == offered[price].get("price_high", 0)
+    assert record.description == offered[description]["description"]
+    giver = {name: entry.product_id for entry in record.provenance for name in entry.fields}
+    assert {name: giver[name] for name in ("price", "currency", "description")} == {
+        "price": price, "currency": price, "description": description,
+    }  # fmt: skip
+    (conflict,) = record.conflicts
+    assert conflict.field == "price"
+    assert {key for value in conflict.values for key in value.product_ids} == {"p1", "p2", "p3"}
+    assert conflict.values[0].product_ids == [price]
+
+
+def test_the_catalogue_is_the_same_for_any_partitions_and_order(spark):
+    """Also where a task's groups do not end with its batches."""
+    draw = random.Random(3)
+    rows, members = [], []
+    for i in range(300):
+        group, key = f"g{draw.randint(0, 90)}", f"p{i:03d}"
+        rows.append(
+            {"product_id": key, "source": draw.choice("abc"), "region": draw.choice(["GB", "DE"]),
+             "title": draw.choice([None, "A", "B"]), "price": draw.choice([None, 1, 2]), "currency": "GBP",
+             "attributes": draw.choice([None, [("colour", "red", None)], [("weight", "5", "g"), ("colour", "blue", None)]]),
+             "category_paths": draw.choice([None, [], ["A"], ["B"]]), "gtin": draw.choice([None, "00000000000017"]),
+             "source_updated_at": draw.choice([None, DAY, datetime.datetime(1965, 5, 5)])}
+        )  # fmt: skip
+        members.append((key, group))
+    sizes = Counter(group for _, group in members)
+    groups = spark.createDataFrame(
+        [(key, group, sizes[group]) for key, group in members], "product_id string, group_id string, group_size int"
+    )
+    settings = config.Golden(order=["source", "recency"], sources=["b"], fields={"price": ["completeness"]})
+    results = []
+    shards, batch = (
+        spark.conf.get(name)
+        for name in ("spark.sql.shuffle.partitions", "spark.sql.execution.arrow.maxRecordsPerBatch")
+    )
+    try:
+        for parts, size, shuffled in ((1, 10_000, rows), (3, 7, draw.sample(rows, len(rows)))):
+            spark.conf.set("spark.sql.shuffle.partitions", parts)
+            spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", size)
+            frame = products(spark, shuffled).repartition(parts)
+            results.append(sorted(map(str, catalogue(frame, groups, settings).collect())))
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", shards)
+        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", batch)
+    assert results[0] == results[1]
+    assert len(results[0]) == len({(dict(members)[row["product_id"]], row["region"]) for row in rows})
 
 
 def base_quantity(text):

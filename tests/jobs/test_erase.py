@@ -139,6 +139,7 @@ def test_products_are_erased_everywhere_but_where_a_tag_keeps_them_and_a_feed_do
     assert [r.title for r in shop.rows("silver.catalogue") if r.group_id in (other, group.group_id)] == [
         "Shirt of cotton Zanzibar"
     ]
+    assert not any(one in str((r.provenance, r.conflicts)) for one in gone for r in shop.rows("silver.catalogue"))
     assert {r.product_id for r in shop.rows("silver.splits")}.isdisjoint(gone)
     (record,) = shop.rows("silver.erasures")
     assert (record.scope, record.products, record.why, record.who) == ("products", 2, "asked to", "tester")

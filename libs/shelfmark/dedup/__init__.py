@@ -1,1 +1,1 @@
-"""Near duplicates: kernel -> candidates -> groups (components) -> conflicts -> survivors -> golden records."""
+"""Near duplicates: kernel -> candidates -> groups (components) -> conflicts -> survivors -> golden records (merging)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
 
@@ -122,6 +123,33 @@ def quantities(attributes: tuple[Attribute, ...]) -> dict[str, str]:
     """Attributes with a unit, as name -> value and unit: a weight, a capacity. Only equal names are compared."""
     return {_name(name): _quantity(value, words.UNITS.get(unit.lower(), (unit.lower(), "1"))) for name, value, unit in attributes
             if unit and value and _QUANTITY.match(value)}  # fmt: skip
+
+
+def stated(attributes: Iterable[Attribute]) -> dict[str, tuple[str, frozenset[str], str]]:
+    """What a record says by attribute name: name -> (name as it has it, what is compared, values as it has them).
+
+    Names are compared without case, colours by their English names, sizes and quantities in one spelling, other values
+    without case. A name that stands several times, with a value each, is one statement.
+    """
+    said: dict[str, list[Attribute]] = {}
+    for attribute in attributes:
+        if attribute[1]:
+            said.setdefault(_name(attribute[0]), []).append(attribute)
+    return {
+        name: (some[0][0], _compared(name, tuple(some)), ", ".join(" ".join(filter(None, one[1:])) for one in some))
+        for name, some in said.items()
+    }
+
+
+@lru_cache(maxsize=65_536)
+def _compared(name: str, said: tuple[Attribute, ...]) -> frozenset[str]:
+    if name in words.COLOUR_ATTRIBUTES:
+        return colours("", said)
+    if name in words.SIZE_ATTRIBUTES:
+        return sizes("", said)
+    return frozenset(
+        quantities((one,)).get(name) or " ".join(f"{one[1]} {one[2] or ''}".lower().split()) for one in said
+    )
 
 
 @lru_cache(maxsize=65_536)

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shelfmark.dedup import components, conflicts, groups, kernel, packed
+from shelfmark.dedup import components, conflicts, groups, kernel, packed, precedence
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
     from shelfmark.config import Dedupe
 
@@ -29,10 +29,6 @@ DUPLICATES = (
     "product_id string, region string, group_id string, survivor boolean, relation string, similarity double, "
     "matched_by string, group_size int"
 )
-
-FIELDS = ("title", "description", "brand", "gtin", "model_number", "price", "image", "item_group", "language")
-"""What counts for completeness, one point each; attributes and category_paths count one point when not empty."""
-
 
 FACTS = 2
 """What two records of one seller must state alike beside title and price: with less, garments of one name and price
@@ -100,22 +96,13 @@ class Group:
         return self.members[0]
 
 
-def completeness() -> Column:
-    """How many of `FIELDS`, attributes and category_paths a product has: 0 to 11."""
-    from pyspark.sql import functions as F
-
-    known = [F.col(name).isNotNull().cast("int") for name in FIELDS]
-    known += [(F.coalesce(F.size(name), F.lit(0)) > 0).cast("int") for name in ("attributes", "category_paths")]
-    return sum(known[1:], known[0])
-
-
 def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = None) -> DataFrame:
     """silver.duplicates: every product with its group, one row each; see `resolve` for the rules.
 
     `pairs` are `candidates.near_pairs` of the same products, made with the same `settings`.
-    The survivor is the record with a GTIN before one without, then the most complete (`completeness`), then the one
-    with the longest description, then the smallest product_id. relation is `single` or `same`; similarity of a member
-    is to the survivor's title; matched_by of a survivor names the evidence of all its members.
+    The survivor is the first record by `settings.golden` (`precedence.rank`), then the smallest product_id. relation is
+    `single` or `same`; similarity of a member is to the survivor's title; matched_by of a survivor names the evidence
+    of all its members.
     """
     from pyspark.sql import functions as F
 
@@ -141,8 +128,7 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
         "currency",
         "attributes",
         "item_group",
-        completeness().alias("completeness"),
-        F.coalesce(F.length("description"), F.lit(0)).alias("description_length"),
+        precedence.rank(settings.golden.order, settings.golden.sources).alias("rank"),
         F.xxhash64("description", "model_number", "price", "currency", "attributes").alias("listing"),
         F.when(F.col("price").isNull(), 0).otherwise(facts).alias("facts"),
     )
@@ -194,7 +180,7 @@ def resolve(offers: list[Offer], near: Near, similarity: float) -> list[Group]:
        of other sellers either.
     4. A record that does not state its colour (brand, size, ...) agrees with one that does, unless the block has
        records of several: then it might be any of them, and is none.
-    5. No chains: the richest record comes first and leads; a record joins the leader it is nearest to, and must be
+    5. No chains: the first record by `rank` leads; a record joins the leader it is nearest to, and must be
        near to it, and in conflict with no member of its group. So every member is as like the survivor as the
        threshold says, or has its GTIN.
     """
@@ -437,12 +423,12 @@ def _evidence(lead: Offer, member: Offer, score: float, similarity: float) -> li
 def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
     columns = (
         "product_id", "source", "region", "currency", "title", "language", "brand", "gtin", "link", "model_number",
-        "price", "attributes", "completeness", "description_length", "listing", "facts", "item_group",
+        "price", "attributes", "rank", "listing", "facts", "item_group",
     )  # fmt: skip
     records = zip(places, *(table[name].to_pylist() for name in columns))
     for (
         place, product_id, source, region, currency, title, language, brand, gtin, link, model,
-        price, attributes, complete, length, listing, facts, item_group,
+        price, attributes, rank, listing, facts, item_group,
     ) in records:  # fmt: skip
         yield Offer(
             product_id=product_id,
@@ -457,7 +443,7 @@ def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
             model=conflicts.model(model),
             price=price,
             attributes=tuple((a["name"], a["value"], a["unit"]) for a in attributes or ()),
-            rank=(gtin is None, -complete, -length, product_id),
+            rank=(*rank, product_id),
             listing=listing,
             facts=facts,
             variants=item_group,
