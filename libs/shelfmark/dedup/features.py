@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -41,10 +42,10 @@ FEATURES = {
     "code_missed": "the same where it is less; NaN where only one has codes",
     "code_length": "length of the longest code of one found in the other",
     "code_prefix": "the longest common beginning of two codes over the longer: el6985b and el6985a have 6 of 7",
-    "figures_shared": "figures that both titles have; quantities in base units",
+    "figures_shared": "figures that both titles have; quantities in base units; one behind a word counts again with it",
     "figures_alone_less": "figures that only one title has, of the title where they are fewer: more than 0 is a swap",
     "figures_alone_more": "the same of the title where they are more",
-    "units_agree": "units in which both titles state a value and agree",
+    "units_agree": "units in which both titles state a value and agree; the word before a bare figure is its unit",
     "units_differ": "units in which both titles state values and none is equal: 128 GB against 256 GB",
     "editions": "edition words (plus, mini, pro) that only one title has",
     "colour": "1: a colour in common, 0: none",
@@ -138,6 +139,8 @@ class Offers:
     figures: np.ndarray
     figures_at: np.ndarray
     units: np.ndarray  # of each figure; 0 is none
+    bare: np.ndarray  # each without the word before it
+    values: np.ndarray  # of those with a unit
     editions: np.ndarray
     editions_at: np.ndarray
     colours: np.ndarray
@@ -228,7 +231,6 @@ def prepare(offers: pa.Table, rarity: Rarity) -> Offers:
         return {name: data, f"{name}_at": bounds}
 
     grams, grams_at = _grams(texts.normal)
-    figure_keys, figures_at, units = _figure_arrays(figures)
     named, names_at, name_keys = _quantity_arrays(quantities)
     picture, pictured = _pictures(_column(offers, "picture"))
     price = _column(offers, "price", pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
@@ -239,9 +241,7 @@ def prepare(offers: pa.Table, rarity: Rarity) -> Offers:
         grams=grams,
         grams_at=grams_at,
         grams_weight=rarity.grams[_gram_bucket(grams)] * np.float32(Rarity.STEP),
-        figures=figure_keys,
-        figures_at=figures_at,
-        units=units,
+        **_figure_arrays(figures),
         **plain("editions", [conflicts.editions(title) for title in texts.title]),
         **plain("colours", [conflicts.colours(title, some) for title, some in zip(texts.title, attributes)]),
         **plain("sizes", [conflicts.sizes(title, some) for title, some in zip(texts.title, attributes)]),
@@ -310,16 +310,37 @@ def _prose(text: str) -> set[str]:
 
 
 _FIGURE = re.compile(r"([\d.]+)(\D*)$")
+_BARE = re.compile(r"\d+(?:[.,]\d+)*")
 _CODE = re.compile(r"[^\W_]+(?:[-/.][^\W_]+)*")
 
 
-def _figures(title: str) -> list[tuple[str, str]]:
-    """(figure, unit) of each quantity; a code is a figure of its own kind."""
+def _figures(title: str) -> list[tuple[str, str, str, float]]:
+    """(figure as compared, unit, bare figure, value) of each quantity; a code is a figure of its own kind.
+
+    The value is that of a quantity with a unit, for figures that are rounded; NaN of others, which are equal or not.
+    """
     found = []
     for one in conflicts.numbers(title):
         match = _FIGURE.match(one)
-        found.append((one, match[2]) if match else (one, "code"))
+        if match and match[2]:
+            found.append((one, match[2], one, _value(match[1])))
+        else:
+            found.append((one, "code", one, np.nan))
+    # A bare figure is of the kind that the word before it says: size 40 against size 42, iphone 7 against iphone 8.
+    tokens = conflicts._tokens(title)
+    for i, (before, token) in enumerate(pairwise(tokens)):
+        following = tokens[i + 2] if i + 2 < len(tokens) else ""
+        if before.isalpha() and _BARE.fullmatch(token) and following not in words.SPACED:
+            figure = conflicts._quantity(token, None)
+            found.append((f"{before} {figure}", f"after {before}", figure, np.nan))
     return found
+
+
+def _value(figure: str) -> float:
+    try:
+        return float(figure)
+    except ValueError:
+        return np.nan
 
 
 def _codes(title: str, model: str | None) -> list[str]:
@@ -337,14 +358,21 @@ def _codes(title: str, model: str | None) -> list[str]:
     return sorted(found)
 
 
-def _figure_arrays(figures: list[list[tuple[str, str]]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _figure_arrays(figures: list[list[tuple[str, str, str, float]]]) -> dict[str, np.ndarray]:
     lists = [sorted(set(some)) for some in figures]
     bounds = np.cumsum([0, *map(len, lists)]).astype(np.int64)
-    keys = _keys(pa.array([one for some in lists for one, _ in some], pa.string()))
-    units = _keys(pa.array([unit for some in lists for _, unit in some], pa.string()))
+    flat = [one for some in lists for one in some]
+    keys, units, bare = (_keys(pa.array([one[place] for one in flat], pa.string())) for place in range(3))
     units[units == _keys(pa.array(["code"]))[0]] = 0
     order = np.lexsort((keys, np.repeat(np.arange(len(lists)), np.diff(bounds))))
-    return keys[order], bounds, units[order]
+    values = np.array([one[3] for one in flat], np.float64)
+    return {
+        "figures": keys[order],
+        "figures_at": bounds,
+        "units": units[order],
+        "bare": bare[order],
+        "values": values[order],
+    }
 
 
 def _quantity_arrays(quantities: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -360,6 +388,21 @@ def pairs(left: Offers, i: np.ndarray, right: Offers, j: np.ndarray) -> np.ndarr
     out = np.full((len(i), len(NAMES)), np.nan, np.float32)
     _pairs(_arrays(left), np.asarray(i, np.int64), _arrays(right), np.asarray(j, np.int64), out)
     return out
+
+
+def barred(x: np.ndarray) -> np.ndarray:
+    """bool[n]: pairs that are two products whatever their score: `x` are their features.
+
+    Both titles state a quantity in one unit, or a figure behind one word, and none is equal (128 GB and 256 GB, size 40
+    and size 42); or sizes, GTINs or quantities of equal name differ. What only one states bars nothing.
+    """
+    at = NAMES.index
+    return (
+        (x[:, at("units_differ")] > 0)
+        | (x[:, at("size")] == 0)
+        | (x[:, at("gtin")] == 0)
+        | (x[:, at("quantities")] < 1)
+    )
 
 
 def _arrays(offers: Offers) -> tuple:
@@ -466,8 +509,20 @@ def _found(codes, codes_at, first, last, text, start, end):
 
 
 @njit(cache=True, nogil=True)
-def _units(a, ua, i, i_end, b, ub, j, j_end):
-    """(units that agree, units that differ) of those both state."""
+def _alike(one, other):
+    """Whether one quantity is the other rounded (14.7 and 14 MP), or differs by 2.4 %: a GB of 1000 or of 1024 MB."""
+    if np.floor(one) == other or np.rint(one) == other or np.floor(other) == one or np.rint(other) == one:
+        return True
+    return abs(one - other) <= 0.0241 * min(one, other)
+
+
+@njit(cache=True, nogil=True)
+def _units(a, ua, bare_a, va, i, i_end, b, ub, bare_b, vb, j, j_end):
+    """(units that agree, units that differ) of those both state.
+
+    A figure behind a word differs only if each title lacks the other's figure altogether: "Samsung 46 Series 7" and
+    "Samsung 7 Series 46" say the same.
+    """
     agree = differ = 0
     for p in range(i, i_end):
         unit = ua[p]
@@ -478,15 +533,22 @@ def _units(a, ua, i, i_end, b, ub, j, j_end):
             seen = seen or ua[q] == unit
         if seen:
             continue
-        stated = equal = False
+        stated = equal = elsewhere = False
         for q in range(j, j_end):
             if ub[q] == unit:
                 stated = True
                 for r in range(i, i_end):
-                    equal = equal or a[r] == b[q]
+                    if ua[r] == unit:
+                        equal = equal or a[r] == b[q] or _alike(va[r], vb[q])
+                    elsewhere = elsewhere or bare_a[r] == bare_b[q]
+        if stated:
+            for r in range(i, i_end):
+                if ua[r] == unit:
+                    for q in range(j, j_end):
+                        elsewhere = elsewhere or bare_a[r] == bare_b[q]
         if equal:
             agree += 1
-        elif stated:
+        elif stated and not elsewhere:
             differ += 1
     return agree, differ
 
@@ -508,11 +570,11 @@ def _ratio(part, whole):
 @njit(cache=True, nogil=True)
 def _pairs(a, left, b, right, out):
     (a_terms, a_terms_at, a_terms_w, a_text, a_text_at, a_text_w, a_prose, a_prose_at, a_prose_w, a_grams, a_grams_at, a_grams_w,
-     a_fig, a_fig_at, a_units, a_ed, a_ed_at, a_col, a_col_at, a_size, a_size_at, a_q, a_q_at, a_qn, a_sq, a_sq_at, a_all,
+     a_fig, a_fig_at, a_units, a_bare, a_val, a_ed, a_ed_at, a_col, a_col_at, a_size, a_size_at, a_q, a_q_at, a_qn, a_sq, a_sq_at, a_all,
      a_all_at, a_codes, a_codes_at, a_own, a_model, a_model_at, a_brand, a_brand_at, a_price, a_cur, a_gtin, a_pic, a_has,
      a_img) = a  # fmt: skip
     (b_terms, b_terms_at, b_terms_w, b_text, b_text_at, b_text_w, b_prose, b_prose_at, b_prose_w, b_grams, b_grams_at, b_grams_w,
-     b_fig, b_fig_at, b_units, b_ed, b_ed_at, b_col, b_col_at, b_size, b_size_at, b_q, b_q_at, b_qn, b_sq, b_sq_at, b_all,
+     b_fig, b_fig_at, b_units, b_bare, b_val, b_ed, b_ed_at, b_col, b_col_at, b_size, b_size_at, b_q, b_q_at, b_qn, b_sq, b_sq_at, b_all,
      b_all_at, b_codes, b_codes_at, b_own, b_model, b_model_at, b_brand, b_brand_at, b_price, b_cur, b_gtin, b_pic, b_has,
      b_img) = b  # fmt: skip
     row = np.zeros(LONGEST + 1, np.int64)
@@ -566,8 +628,9 @@ def _pairs(a, left, b, right, out):
         f[17] = min(of_a, of_b) - both
         f[18] = max(of_a, of_b) - both
         agree, differ = _units(
-            a_fig, a_units, a_fig_at[i], a_fig_at[i + 1], b_fig, b_units, b_fig_at[j], b_fig_at[j + 1]
-        )
+            a_fig, a_units, a_bare, a_val, a_fig_at[i], a_fig_at[i + 1],
+            b_fig, b_units, b_bare, b_val, b_fig_at[j], b_fig_at[j + 1],
+        )  # fmt: skip
         f[19] = agree
         f[20] = differ
         both = _common(a_ed, a_ed_at[i], a_ed_at[i + 1], b_ed, b_ed_at[j], b_ed_at[j + 1])
