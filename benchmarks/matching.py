@@ -301,7 +301,8 @@ def tfidf(data: Set) -> dict[str, Answer]:
     titles = data.offers["title"].to_pylist()
     answers = []
     for analyser, sizes in (("word", (1, 1)), ("char_wb", (2, 4))):
-        vectors = TfidfVectorizer(analyzer=analyser, ngram_range=sizes, token_pattern=r"\w+", dtype=np.float32)
+        pattern = {"token_pattern": r"\w+"} if analyser == "word" else {}
+        vectors = TfidfVectorizer(analyzer=analyser, ngram_range=sizes, dtype=np.float32, **pattern)
         matrix = vectors.fit_transform(titles).tocsr()
         other = matrix.T.tocsr()
         parts = []
@@ -351,6 +352,10 @@ def splink(data: Set) -> dict[str, Answer] | None:
             "rare": [[term for term in some if document[term] <= max(10, n // 500)] for some in terms],
             "codes": [sorted(features._codes(title, None)) for title in texts.title],
             "blocks": blocks,
+            # For the training by EM, which takes no arrays: the rarest term that is shared at all, and the longest code.
+            "rarest": [min((t for t in some if document[t] > 1), key=lambda t: (document[t], t), default=None) for some in terms],
+            "code": [max(features._codes(title, None), key=len, default=None) for title in texts.title],
+            "start": [normal[:12] for normal in texts.normal],
             "brand": [one.lower() if one else None for one in offers["brand"].to_pylist()],
             "model_number": [re.sub(r"\W", "", one.lower()) if one else None for one in offers["model_number"].to_pylist()],
             "price": [price if price else None for price in offers["price"].to_pylist()],
@@ -398,10 +403,8 @@ def splink(data: Set) -> dict[str, Answer] | None:
     api = DuckDBAPI()
     linker = Linker(api.register(frame), settings, log_level=40)
     linker.training.estimate_u_using_random_sampling(max_pairs=1_000_000, seed=1)
-    for column in ("rare", "codes"):
-        linker.training.estimate_parameters_using_expectation_maximisation(
-            block_on(column, arrays_to_explode=[column]), max_pairs=1_000_000
-        )
+    for column in ("rarest", "code", "start"):
+        linker.training.estimate_parameters_using_expectation_maximisation(block_on(column), max_pairs=1_000_000)
     found = linker.inference.predict(threshold_match_weight=-20)
     rows = api._execute_sql_against_backend(
         f"select unique_id_l, unique_id_r, match_weight from {found.physical_name} where seller_l <> seller_r"
