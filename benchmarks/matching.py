@@ -274,7 +274,9 @@ def rule(data: Set) -> dict:
             n = data.offers.num_rows
             ids = pa.array([f"{i:08d}" for i in range(n)])
             frame = spark.createDataFrame(data.offers.append_column("product_id", ids).to_pandas())
-            text = {name: F.lit(None).cast("string") for name in ("gtin", "language", "item_group", "image", "image_id")}
+            text = {
+                name: F.lit(None).cast("string") for name in ("gtin", "language", "item_group", "image", "image_id")
+            }
             attributes = F.array().cast("array<struct<name:string,value:string,unit:string>>")
             frame = frame.withColumns({**text, "region": F.lit("X"), "attributes": attributes})
             frame = frame.withColumns({name: F.expr(f"nullif({name}, 'NaN')") for name in ("brand", "description")})
@@ -353,11 +355,16 @@ def splink(data: Set) -> dict[str, Answer] | None:
             "codes": [sorted(features._codes(title, None)) for title in texts.title],
             "blocks": blocks,
             # For the training by EM, which takes no arrays: the rarest term that is shared at all, and the longest code.
-            "rarest": [min((t for t in some if document[t] > 1), key=lambda t: (document[t], t), default=None) for some in terms],
+            "rarest": [
+                min((t for t in some if document[t] > 1), key=lambda t: (document[t], t), default=None)
+                for some in terms
+            ],
             "code": [max(features._codes(title, None), key=len, default=None) for title in texts.title],
             "start": [normal[:12] for normal in texts.normal],
             "brand": [one.lower() if one else None for one in offers["brand"].to_pylist()],
-            "model_number": [re.sub(r"\W", "", one.lower()) if one else None for one in offers["model_number"].to_pylist()],
+            "model_number": [
+                re.sub(r"\W", "", one.lower()) if one else None for one in offers["model_number"].to_pylist()
+            ],
             "price": [price if price else None for price in offers["price"].to_pylist()],
         }
     )

@@ -162,9 +162,7 @@ def distinct(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return left[new], right[new]
 
 
-def candidates(
-    offers: pa.Table, rarity: features.Rarity, limit: int = LIMIT
-) -> tuple[np.ndarray, np.ndarray, int]:
+def candidates(offers: pa.Table, rarity: features.Rarity, limit: int = LIMIT) -> tuple[np.ndarray, np.ndarray, int]:
     """(left, right, blocks dropped): the candidate pairs of `offers` as row numbers; the rules of the job, in memory.
 
     `offers` has the columns of `features.prepare`, and `source` (and `region`), which make a seller.

@@ -220,7 +220,11 @@ def prepare(offers: pa.Table, rarity: Rarity) -> Offers:
 
     def weighed(name: str, sets: list) -> dict[str, np.ndarray]:
         keys, bounds = _hashed(sets)
-        return {name: keys, f"{name}_at": bounds, f"{name}_weight": rarity.terms[_bucket(keys)] * np.float32(Rarity.STEP)}
+        return {
+            name: keys,
+            f"{name}_at": bounds,
+            f"{name}_weight": rarity.terms[_bucket(keys)] * np.float32(Rarity.STEP),
+        }
 
     def plain(name: str, sets: list) -> dict[str, np.ndarray]:
         keys, bounds = _hashed(sets)
@@ -570,12 +574,12 @@ def _ratio(part, whole):
 @njit(cache=True, nogil=True)
 def _pairs(a, left, b, right, out):
     (a_terms, a_terms_at, a_terms_w, a_text, a_text_at, a_text_w, a_prose, a_prose_at, a_prose_w, a_grams, a_grams_at, a_grams_w,
-     a_fig, a_fig_at, a_units, a_bare, a_val, a_ed, a_ed_at, a_col, a_col_at, a_size, a_size_at, a_q, a_q_at, a_qn, a_sq, a_sq_at, a_all,
-     a_all_at, a_codes, a_codes_at, a_own, a_model, a_model_at, a_brand, a_brand_at, a_price, a_cur, a_gtin, a_pic, a_has,
+     a_fig, a_fig_at, a_units, a_bare, a_val, a_ed, a_ed_at, a_col, a_col_at, a_size, a_size_at, a_q, a_q_at, a_qn, a_sq, a_sq_at,
+     a_all, a_all_at, a_codes, a_codes_at, a_own, a_model, a_model_at, a_brand, a_brand_at, a_price, a_cur, a_gtin, a_pic, a_has,
      a_img) = a  # fmt: skip
     (b_terms, b_terms_at, b_terms_w, b_text, b_text_at, b_text_w, b_prose, b_prose_at, b_prose_w, b_grams, b_grams_at, b_grams_w,
-     b_fig, b_fig_at, b_units, b_bare, b_val, b_ed, b_ed_at, b_col, b_col_at, b_size, b_size_at, b_q, b_q_at, b_qn, b_sq, b_sq_at, b_all,
-     b_all_at, b_codes, b_codes_at, b_own, b_model, b_model_at, b_brand, b_brand_at, b_price, b_cur, b_gtin, b_pic, b_has,
+     b_fig, b_fig_at, b_units, b_bare, b_val, b_ed, b_ed_at, b_col, b_col_at, b_size, b_size_at, b_q, b_q_at, b_qn, b_sq, b_sq_at,
+     b_all, b_all_at, b_codes, b_codes_at, b_own, b_model, b_model_at, b_brand, b_brand_at, b_price, b_cur, b_gtin, b_pic, b_has,
      b_img) = b  # fmt: skip
     row = np.zeros(LONGEST + 1, np.int64)
     for k in range(len(left)):
@@ -618,7 +622,9 @@ def _pairs(a, left, b, right, out):
                 best = 0.0
                 for c in range(a_own[i], a_own[i + 1]):
                     for d in range(b_own[j], b_own[j + 1]):
-                        n = _prefix(a_codes, a_codes_at[c], a_codes_at[c + 1], b_codes, b_codes_at[d], b_codes_at[d + 1])
+                        n = _prefix(
+                            a_codes, a_codes_at[c], a_codes_at[c + 1], b_codes, b_codes_at[d], b_codes_at[d + 1]
+                        )
                         longer = max(a_codes_at[c + 1] - a_codes_at[c], b_codes_at[d + 1] - b_codes_at[d])
                         best = max(best, n / longer)
                 f[15] = best
@@ -657,7 +663,9 @@ def _pairs(a, left, b, right, out):
             n = _prefix(a_model, a_model_at[i], a_model_at[i + 1], b_model, b_model_at[j], b_model_at[j + 1])
             f[25] = 1.0 if n == len_a and n == len_b else 0.0
         if len_a > 0 or len_b > 0:
-            there = len_a > 2 and _within(b_all, b_all_at[j], b_all_at[j + 1], a_model, a_model_at[i], a_model_at[i + 1])
+            there = len_a > 2 and _within(
+                b_all, b_all_at[j], b_all_at[j + 1], a_model, a_model_at[i], a_model_at[i + 1]
+            )
             here = len_b > 2 and _within(a_all, a_all_at[i], a_all_at[i + 1], b_model, b_model_at[j], b_model_at[j + 1])
             f[26] = 1.0 if there or here else 0.0
         len_a, len_b = a_brand_at[i + 1] - a_brand_at[i], b_brand_at[j + 1] - b_brand_at[j]

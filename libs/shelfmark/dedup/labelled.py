@@ -29,13 +29,19 @@ def products(paths: list[Path]) -> pa.Table:
         for number, row in _rows(path, ("product_id", "source", "title")):
             key = row["product_id"]
             if not key:
-                raise UsageError(f"{path}, line {number}: no product_id; every offer needs one, the pairs name them by it")
+                raise UsageError(
+                    f"{path}, line {number}: no product_id; every offer needs one, the pairs name them by it"
+                )
             if key in seen:
-                raise UsageError(f"{path}, line {number}: product_id {key!r} is in {seen[key]} already; make them unique")
+                raise UsageError(
+                    f"{path}, line {number}: product_id {key!r} is in {seen[key]} already; make them unique"
+                )
             seen[key] = f"{path}, line {number}"
             picture = row.get("picture") or ""
             if picture and (len(picture) != 16 or not set(picture.lower()) <= set("0123456789abcdef")):
-                raise UsageError(f"{path}, line {number}: picture {picture!r} is not a perceptual hash of 16 hex digits")
+                raise UsageError(
+                    f"{path}, line {number}: picture {picture!r} is not a perceptual hash of 16 hex digits"
+                )
             for name in TEXTS:
                 columns[name].append(row.get(name) or None)
             columns["price"].append(_price(path, number, row.get("price") or ""))
@@ -93,7 +99,9 @@ def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
                 raise UsageError(f"{path}: no column {missing[0]!r}; its first line must name {', '.join(needed)}")
             for row in reader:
                 if None in row or None in row.values():
-                    raise UsageError(f"{path}, line {reader.line_num}: {len(reader.fieldnames)} columns are named, not as many stand there")
+                    raise UsageError(
+                        f"{path}, line {reader.line_num}: {len(reader.fieldnames)} columns are named, not as many stand there"
+                    )
                 yield reader.line_num, row
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
@@ -120,6 +128,9 @@ def train(
         one, other = one[kept], other[kept]
     y = np.isin(one * n + other, (left * n + right)[true])
     read = features.prepare(offers, rarity)
-    x = np.concatenate([features.pairs(read, one[part], read, other[part]) for part in scorer.batches(len(one))] or [np.empty((0, len(features.NAMES)), np.float32)])
+    x = np.concatenate(
+        [features.pairs(read, one[part], read, other[part]) for part in scorer.batches(len(one))]
+        or [np.empty((0, len(features.NAMES)), np.float32)]
+    )
     cluster = scorer.clusters(n, left[true], right[true])
     return scorer.fit(x, y, one, other, rarity, cluster, precision, recall, int(true.sum()))

@@ -90,7 +90,8 @@ class Model:
         _shares(np.ascontiguousarray(x, np.float32), *(self.nodes[name] for name in ARRAYS), self.roots, shares)
         order = np.argsort(-np.abs(shares), axis=1)[:, :top]
         return [
-            [f"{features.NAMES[f]}{'+' if row[f] > 0 else '-'}" for f in some if row[f]] for row, some in zip(shares, order)
+            [f"{features.NAMES[f]}{'+' if row[f] > 0 else '-'}" for f in some if row[f]]
+            for row, some in zip(shares, order)
         ]
 
 
@@ -141,9 +142,7 @@ def fold_of(cluster: np.ndarray, folds: int = FOLDS, seed: int = 0) -> np.ndarra
     return np.random.default_rng(seed).integers(0, folds, place.max() + 1)[place]
 
 
-def out_of_fold(
-    x: np.ndarray, y: np.ndarray, left: np.ndarray, right: np.ndarray, fold: np.ndarray
-) -> np.ndarray:
+def out_of_fold(x: np.ndarray, y: np.ndarray, left: np.ndarray, right: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """float64[n]: the raw score of each pair by a model that saw neither of its two offers, nor any of their clusters.
 
     A pair across folds a and b needs a model without a and b, so that k folds take k (k + 1) / 2 models.
@@ -174,7 +173,8 @@ def fit(
     `x` are the features of candidate pairs of offers (left, right), `y` whether each is one product, `cluster` the
     product of each offer (`clusters`). merge is the lowest score from which on pairs have at least `precision`; propose
     the highest with at least `recall` of the true candidate pairs above it, and never above merge. `true_pairs` are all
-    that there are, those that blocking lost too; for the figures in `trained`. Raises `UsageError` where there is too little to learn from.
+    that there are, those that blocking lost too; for the figures in `trained`.
+    Raises `UsageError` where there is too little to learn from.
     """
     y = np.asarray(y, np.bool_)
     if y.sum() < FEWEST or (~y).sum() < FEWEST:
@@ -273,9 +273,7 @@ def _platt(raw: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     weights = np.array([1.0, 0.0])
     for _ in range(50):
         p = _sigmoid(design @ weights)
-        step = np.linalg.solve(
-            design.T @ (design * (p * (1 - p))[:, None]) + 1e-6 * np.eye(2), design.T @ (p - target)
-        )
+        step = np.linalg.solve(design.T @ (design * (p * (1 - p))[:, None]) + 1e-6 * np.eye(2), design.T @ (p - target))
         weights -= step
         if np.abs(step).max() < 1e-9:
             break
@@ -298,9 +296,7 @@ def _highest(scores: np.ndarray, y: np.ndarray, recall: float) -> float:
     return float(true[min(len(true), int(np.ceil(recall * len(true)))) - 1])
 
 
-def assign(
-    scores: np.ndarray, left: np.ndarray, right: np.ndarray, seller: np.ndarray
-) -> np.ndarray:
+def assign(scores: np.ndarray, left: np.ndarray, right: np.ndarray, seller: np.ndarray) -> np.ndarray:
     """bool[n]: the pairs that are the best of both their offers with the other's seller.
 
     A seller gives one key to one product (`survivors.resolve`, rule 3), so an offer has one match with each seller at
@@ -372,7 +368,9 @@ def load(path: Path) -> Model:
     try:
         content = json.loads(Path(path).read_text())
     except OSError as error:
-        raise UsageError(f"{path}: no scorer model can be read: {error.strerror}; make one by `shelfmark dedupe train`") from None
+        raise UsageError(
+            f"{path}: no scorer model can be read: {error.strerror}; make one by `shelfmark dedupe train`"
+        ) from None
     except ValueError:
         raise UsageError(f"{path}: not JSON; a scorer model is made by `shelfmark dedupe train`") from None
     try:
