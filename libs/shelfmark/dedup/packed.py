@@ -29,7 +29,7 @@ def pack(kind: str, table: pa.Table, keys: np.ndarray, shards: int) -> Iterator[
     """Packed rows of `table`: record i goes to the shard of the 64-bit hash `keys[i]`."""
     if not table.num_rows:
         return
-    shard = (keys >> np.uint64(33)).astype(np.int64) % shards  # not the low bits: they may order the keys
+    shard = shard_of(keys, shards)
     order = np.argsort(shard, kind="stable")
     bounds = np.searchsorted(shard[order], np.arange(shards + 1))
     table = table.take(pa.array(order)).combine_chunks()
@@ -39,6 +39,11 @@ def pack(kind: str, table: pa.Table, keys: np.ndarray, shards: int) -> Iterator[
             codes.append(_shard_codes(shards)[i])
             blobs.append(blob(table.slice(bounds[i], bounds[i + 1] - bounds[i])))
     yield rows(kind, codes, blobs)
+
+
+def shard_of(keys: np.ndarray, shards: int) -> np.ndarray:
+    """int64[n]: the shard of each 64-bit hash."""
+    return (keys >> np.uint64(33)).astype(np.int64) % shards  # not the low bits: they may order the keys
 
 
 def rows(kind: str, codes: list[int], blobs: list) -> pa.RecordBatch:

@@ -339,6 +339,21 @@ def _best(scores: np.ndarray, offer: np.ndarray, seller: np.ndarray) -> np.ndarr
     return best
 
 
+def thresholds(model: Model, merge: float | None, propose: float | None) -> tuple[float, float]:
+    """(merge, propose) in force: what settings say, else the model's; raises `UsageError` where propose is above merge.
+
+    A model of which no score was sure enough has merge above 1: its pairs are only proposed.
+    """
+    upper = model.merge if merge is None else merge
+    lower = model.propose if propose is None else propose
+    if lower > upper:
+        raise UsageError(
+            f"dedupe.scorer: pairs would be proposed from {lower:g} on and merged from {upper:g} on; set "
+            "dedupe.scorer.propose and dedupe.scorer.merge in this order"
+        )
+    return upper, lower
+
+
 # -- the file -----------------------------------------------------------------------------------------------------
 
 
