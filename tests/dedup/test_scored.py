@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from pyspark.sql import functions as F
 
 from shelfmark import config
-from shelfmark.dedup import blocking, features, labelled, scored, scorer
+from shelfmark.dedup import blocking, candidates, features, groups, labelled, scored, scorer, survivors
 from shelfmark.errors import UsageError
 
 
@@ -44,6 +45,45 @@ def test_spark_scores_the_same_pairs_as_memory(spark, offers, partitions):
     assert ("a0", "c0") not in expected
     assert all(row.score >= 0.2 and row.reasons for row in rows)
     assert (found.merge, found.propose) == (0.9, 0.2)
+
+
+@pytest.mark.slow
+def test_scored_pairs_are_one_product_in_the_duplicates(spark, offers):
+    table, _, path = offers
+    frame = spark.createDataFrame(table.select(["product_id", "source", "title", "price"]).to_pandas())
+    nothing = (
+        "region",
+        "description",
+        "language",
+        "brand",
+        "gtin",
+        "model_number",
+        "currency",
+        "item_group",
+        "image",
+        "image_id",
+    )
+    frame = frame.withColumns({name: F.lit(None).cast("string") for name in nothing}).withColumns(
+        {
+            "region": F.lit("GB"),
+            "attributes": F.array().cast("array<struct<name:string,value:string,unit:string>>"),
+            "category_paths": F.array().cast("array<string>"),
+        }
+    )
+    settings = config.Dedupe(scorer={"model": str(path)})
+    likely = scored.merging(scored.scored_pairs(frame, settings))
+    pairs = candidates.near_pairs(frame, settings)
+    rows = survivors.duplicates(frame, pairs, settings, likely).collect()
+    assert sorted(row.product_id for row in rows) == sorted(table["product_id"].to_pylist())
+    together = [row for row in rows if row.group_size > 1]
+    assert len(together) >= 250
+    assert all("scorer" in row.matched_by for row in together)
+    leaks = {
+        row.product_id: row.leak_group for row in groups.leak_groups(frame, scored.together(pairs, likely)).collect()
+    }
+    assert all(leaks[row.product_id] == leaks[row.group_id] for row in rows)
+    alone = survivors.duplicates(frame, pairs, settings).where("group_size > 1").count()
+    assert alone < 20
 
 
 def test_without_a_model_nothing_is_scored():

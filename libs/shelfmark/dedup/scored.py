@@ -48,6 +48,8 @@ def scored_pairs(products: DataFrame, settings: Dedupe) -> Scored | None:
     `products` needs product_id, source, region and the columns of `features.COLUMNS` that it has. Raises `UsageError`
     where the model cannot be read, or the thresholds of settings and model are not in order.
     """
+    from pyspark.sql import functions as F
+
     if settings.scorer.model is None:
         return None
     model = scorer.load(Path(settings.scorer.model))
@@ -55,8 +57,6 @@ def scored_pairs(products: DataFrame, settings: Dedupe) -> Scored | None:
     limit = settings.scorer.block
     shards = packed.shuffle_shards(products)
     dropped = products.sparkSession.sparkContext.accumulator(0)
-    from pyspark.sql import functions as F
-
     wanted = [name for name in (*features.COLUMNS, "source", "region") if name in products.columns]
     cast = {"price": "double"}
     columns = ["product_id", *(F.col(name).cast(cast[name]) if name in cast else F.col(name) for name in wanted)]
@@ -126,6 +126,17 @@ def scored_pairs(products: DataFrame, settings: Dedupe) -> Scored | None:
     blocks = packed.step(spreads, block, shards, through=("record",))
     sent = packed.step(blocks, send, shards, through=("+record",))
     return Scored(packed.step(sent, score, shards, PAIRS), merge, propose, dropped)
+
+
+def merging(scored: Scored | None) -> DataFrame | None:
+    """The pairs from `merge` on: one product, where the rules of `survivors.resolve` agree."""
+    return None if scored is None else scored.pairs.where(f"score >= {scored.merge!r}")
+
+
+def together(pairs: DataFrame, likely: DataFrame | None) -> DataFrame:
+    """(left, right): near pairs and likely ones; what may become one golden record must be on one side of a split."""
+    near = pairs.select("left", "right")
+    return near if likely is None else near.unionByName(likely.select("left", "right"))
 
 
 def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
