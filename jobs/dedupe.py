@@ -7,7 +7,8 @@ from shelfmark.run import Run
 def main(run: Run) -> None:
     products = run.read("silver.products")
     pairs = candidates.near_pairs(products, run.settings.dedupe).cache()
-    likely = scored.merging(scored.scored_pairs(products, run.settings.dedupe))
+    found = scored.scored_pairs(products, run.settings.dedupe)
+    likely = scored.merging(found)
     run.write("silver.leak_groups", groups.leak_groups(products, scored.together(pairs, likely)))
     run.write("silver.duplicates", survivors.duplicates(products, pairs, run.settings.dedupe, likely))
     duplicates = run.read("silver.duplicates")
@@ -16,4 +17,5 @@ def main(run: Run) -> None:
     run.note(
         duplicate_groups=duplicates.where("survivor AND group_size > 1").count(),
         largest_leak_group=largest.size if largest else 0,
+        blocks_dropped=scored.dropped(found),
     )

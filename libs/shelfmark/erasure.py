@@ -250,7 +250,7 @@ def mend(run: Run, groups: DataFrame) -> int:
     """Resolve the groups anew among the products that are left, and make their golden records; how many products."""
     from delta.tables import DeltaTable
 
-    from shelfmark.dedup import candidates, golden, survivors
+    from shelfmark.dedup import candidates, golden, scored, survivors
     from shelfmark.run import conform
 
     if not all(run.has(name) for name in ("silver.products", "silver.duplicates", "silver.catalogue")):
@@ -258,7 +258,8 @@ def mend(run: Run, groups: DataFrame) -> int:
     members = run.read("silver.duplicates").join(groups, "group_id", "left_semi").select("product_id").localCheckpoint()
     products = run.read("silver.products").join(members, "product_id", "left_semi").localCheckpoint()
     pairs = candidates.near_pairs(products, run.settings.dedupe)
-    resolved = survivors.duplicates(products, pairs, run.settings.dedupe).persist()
+    likely = scored.merging(scored.scored_pairs(products, run.settings.dedupe))
+    resolved = survivors.duplicates(products, pairs, run.settings.dedupe, likely).persist()
     made = {"silver.duplicates": resolved, "silver.catalogue": golden.catalogue(products, resolved)}
     left = members.count()
     for name in ("silver.duplicates", "silver.catalogue", "gold.predictions"):

@@ -129,8 +129,13 @@ def scored_pairs(products: DataFrame, settings: Dedupe) -> Scored | None:
 
 
 def merging(scored: Scored | None) -> DataFrame | None:
-    """The pairs from `merge` on: one product, where the rules of `survivors.resolve` agree."""
-    return None if scored is None else scored.pairs.where(f"score >= {scored.merge!r}")
+    """The pairs from `merge` on, cached: one product, where the rules of `survivors.resolve` agree."""
+    return None if scored is None else scored.pairs.where(f"score >= {scored.merge!r}").cache()
+
+
+def dropped(scored: Scored | None) -> int:
+    """Blocks over the limit of those pairs that were computed so far."""
+    return 0 if scored is None else scored.dropped.value
 
 
 def together(pairs: DataFrame, likely: DataFrame | None) -> DataFrame:
