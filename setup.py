@@ -62,6 +62,8 @@ setup(
         "lakefs>=0.16,<1",
         "python-calamine>=0.3",
         "sqlglot>=26",
+        "scikit-learn>=1.5",
+        "threadpoolctl>=3.5",
         "requests>=2.32",
     ],
     extras_require={
@@ -70,7 +72,6 @@ setup(
             "import-linter",
             "pytest",
             "hypothesis",
-            "scikit-learn>=1.5",
             "networkx>=3.3",
             "nbclient",
             "psutil",

@@ -1,14 +1,16 @@
 """Find records that are one product and make golden records of them; find all that would leak across a split."""
 
-from shelfmark.dedup import candidates, golden, groups, lifecycle, survivors
+from shelfmark.dedup import candidates, golden, groups, lifecycle, scored, survivors
 from shelfmark.run import Run
 
 
 def main(run: Run) -> None:
     products = run.read("silver.products")
     pairs = candidates.near_pairs(products, run.settings.dedupe).cache()
-    run.write("silver.leak_groups", groups.leak_groups(products, pairs))
-    found = survivors.duplicates(products, pairs, run.settings.dedupe).cache()
+    scores = scored.scored_pairs(products, run.settings.dedupe)
+    likely = scored.merging(scores)
+    run.write("silver.leak_groups", groups.leak_groups(products, scored.together(pairs, likely)))
+    found = survivors.duplicates(products, pairs, run.settings.dedupe, likely).cache()
     before, presence = run.read("silver.duplicates"), run.read("silver.presence")
     found, events = lifecycle.keep_ids(found, before, presence, run.run_id)
     run.write("silver.duplicate_events", run.stamped(events), replace=f"run_id = '{run.run_id}'")
@@ -19,4 +21,5 @@ def main(run: Run) -> None:
     run.note(
         duplicate_groups=duplicates.where("survivor AND group_size > 1").count(),
         largest_leak_group=largest.size if largest else 0,
+        blocks_dropped=scored.dropped(scores),
     )

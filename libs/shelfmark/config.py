@@ -93,6 +93,25 @@ class Golden(Section):
         return {"sources": self.sources} | {f"field_sources.{name}": some for name, some in self.field_sources.items()}
 
 
+class Scorer(Section):
+    """One product in other words: pairs scored by a model of `shelfmark dedupe train`. Off without a model."""
+
+    model: str | None = Field(None, description="file of the trained model; null: similar titles and GTINs only")
+    merge: float | None = Field(
+        None, gt=0, le=1, description="score from which on a pair is one product; null: the model's own"
+    )
+    propose: float | None = Field(
+        None, gt=0, le=1, description="score from which on a pair is proposed; null: the model's own"
+    )
+    block: int = Field(100, ge=2, description="offers of a block of candidates; larger ones are dropped and counted")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Scorer:
+        if self.merge is not None and self.propose is not None and self.propose > self.merge:
+            raise ValueError(f"propose {self.propose:g} is above merge {self.merge:g}")
+        return self
+
+
 class Dedupe(Section):
     """Near duplicates by MinHash LSH."""
 
@@ -108,6 +127,7 @@ class Dedupe(Section):
     similarity: float = Field(0.8, gt=0, le=1, description="Jaccard similarity that confirms a candidate")
     seed: int = Field(42, description="seed of the hash functions")
     golden: Golden = Golden()
+    scorer: Scorer = Scorer()
 
     @model_validator(mode="after")
     def _whole_bands(self) -> Dedupe:

@@ -253,7 +253,7 @@ def mend(run: Run, groups: DataFrame) -> int:
     from delta.tables import DeltaTable
     from pyspark.sql import functions as F
 
-    from shelfmark.dedup import candidates, golden, lifecycle, survivors
+    from shelfmark.dedup import candidates, golden, lifecycle, scored, survivors
     from shelfmark.run import conform
 
     if not all(run.has(name) for name in ("silver.products", "silver.duplicates", "silver.catalogue")):
@@ -261,7 +261,8 @@ def mend(run: Run, groups: DataFrame) -> int:
     members = run.read("silver.duplicates").join(groups, "group_id", "left_semi").localCheckpoint()
     products = run.read("silver.products").join(members, "product_id", "left_semi").localCheckpoint()
     pairs = candidates.near_pairs(products, run.settings.dedupe)
-    resolved = survivors.duplicates(products, pairs, run.settings.dedupe).persist()
+    likely = scored.merging(scored.scored_pairs(products, run.settings.dedupe))
+    resolved = survivors.duplicates(products, pairs, run.settings.dedupe, likely).persist()
     # A group is not called after who is erased; and no events, which would tell of it.
     named = products.select(F.col("product_id").alias("group_id"))
     known = members.join(named, "group_id", "left_semi")

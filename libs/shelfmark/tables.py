@@ -307,7 +307,7 @@ TABLES: dict[str, Table] = {
                 Field("survivor", "boolean", "the record the group is known by", False),
                 Field("relation", "string", "single (alone), same (one product, several records)", False),
                 Field("similarity", "double", "exact Jaccard similarity of the titles to the survivor's, 0 to 1"),
-                Field("matched_by", "string", "evidence: gtin, title; null for a single"),
+                Field("matched_by", "string", "evidence: gtin, title, scorer; null for a single"),
                 Field("group_size", "int", "records in the group", False),
             ),
             ("product_id",),

@@ -205,3 +205,29 @@ def test_groups_depend_on_no_order_and_hold_what_the_rules_promise(records, shuf
                 for field in ("brand", "gtin", "colours", "sizes"):
                     x, y = getattr(a, field), getattr(b, field)
                     assert not x or not y or x == y, field
+
+
+def likely_groups(scores, *offers):
+    found = survivors.resolve(list(offers), near, 0.8, scores)
+    return sorted(sorted(member.product_id for member in group.members) for group in found if len(group.members) > 1)
+
+
+def test_what_the_scorer_takes_for_one_product_is_one_in_other_words():
+    one, other = offer("1", "Bosch fridge KGN36VL35G", "a"), offer("2", "kgn36vl35g serie 4 cooler", "b")
+    assert likely_groups({("1", "2"): 0.99}, one, other) == [["1", "2"]]
+    assert likely_groups({}, one, other) == []
+
+
+def test_the_scorer_makes_no_chains():
+    some = [offer("1", "Bosch KGN36", "a"), offer("2", "kgn36 fridge", "b"), offer("3", "a cooler kgn36", "c")]
+    assert likely_groups({("1", "2"): 0.99, ("2", "3"): 0.98}, *some) == [["1", "2"]]
+    assert likely_groups({("1", "2"): 0.99, ("2", "3"): 0.98, ("1", "3"): 0.97}, *some) == [["1", "2", "3"]]
+
+
+def test_a_whole_group_joins_or_none_of_it_and_prices_keep_apart():
+    twins = [offer("1", LONG, "a"), offer("2", LONG, "b")]
+    assert likely_groups({("1", "3"): 0.99}, *twins, offer("3", "kgn36", "c")) == [["1", "2"]]
+    both = {("1", "3"): 0.99, ("2", "3"): 0.99}
+    assert likely_groups(both, *twins, offer("3", "kgn36", "c")) == [["1", "2", "3"]]
+    apart = [offer("1", LONG, "a", price=10.0), offer("3", "kgn36", "c", price=90.0)]
+    assert likely_groups({("1", "3"): 0.99}, *apart) == []

@@ -45,6 +45,11 @@ def pieces(kind: str, table: pa.Table, bounds: np.ndarray) -> Iterator[pa.Record
     yield rows(kind, [_shard_codes(shards)[i] for i in some], blobs)
 
 
+def shard_of(keys: np.ndarray, shards: int) -> np.ndarray:
+    """int64[n]: the shard of each 64-bit hash, as `kernel.shard_order` has it."""
+    return (keys >> np.uint64(33)).astype(np.int64) % shards
+
+
 def rows(kind: str, codes: list[int], blobs: list | pa.Array) -> pa.RecordBatch:
     blobs = blobs if isinstance(blobs, pa.Array) else pa.array(blobs, pa.binary())
     return pa.RecordBatch.from_arrays(

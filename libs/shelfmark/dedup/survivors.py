@@ -2,7 +2,7 @@
 
 1. Near pairs and shared GTINs make components (as in `groups`); a component is a block: what might be one product.
 2. A block is brought together in one place and resolved (`resolve`): records of one GTIN that nothing speaks against,
-   then titles that are near and that nothing speaks against.
+   then titles that are near and that nothing speaks against, then what the scorer takes for one product.
 
 Strict on purpose: a duplicate that is missed costs a second row in the catalogue, two products merged are lost.
 """
@@ -39,6 +39,10 @@ MAX_RECORDS = 1000
 
 Near = Callable[[int, list[int]], np.ndarray]
 """`near(text, texts)`: the Jaccard similarity of one title to others, all known by their places."""
+
+
+Scores = dict[tuple[str, str], float]
+"""Scores of pairs (product_id, product_id), the smaller first, that the scorer takes for one product."""
 
 
 @dataclass(slots=True)
@@ -96,10 +100,13 @@ class Group:
         return self.members[0]
 
 
-def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = None) -> DataFrame:
+def duplicates(
+    products: DataFrame, pairs: DataFrame, settings: Dedupe | None = None, likely: DataFrame | None = None
+) -> DataFrame:
     """silver.duplicates: every product with its group, one row each; see `resolve` for the rules.
 
-    `pairs` are `candidates.near_pairs` of the same products, made with the same `settings`.
+    `pairs` are `candidates.near_pairs` of the same products, made with the same `settings`; `likely` the pairs that the
+    scorer takes for one product (`scored.merging`: left, right, score), if there is a model.
     The survivor is the first record by `settings.golden` (`precedence.rank`), then the smallest product_id. relation is
     `single` or `same`; similarity of a member is to the survivor's title; matched_by of a survivor names the evidence
     of all its members.
@@ -113,6 +120,8 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
     shards = packed.shards_of(products)
     gtins = groups.identity_edges(products, ("gtin",)).withColumn("gtin", F.lit(True))
     edges = pairs.select("left", "right", F.lit(False).alias("gtin")).unionByName(gtins)
+    if likely is not None:
+        edges = edges.unionByName(likely.select("left", "right", F.lit(False).alias("gtin")))
     facts = sum((F.col(name).isNotNull().cast("int") for name in ("description", "model_number")), F.lit(0))
     facts = facts + F.greatest(F.coalesce(F.size("attributes"), F.lit(0)), F.lit(0))
     offers = products.select(
@@ -137,6 +146,10 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
         for table in packed.gather(batches):
             yield from packed.pack("offer", table, components.hash_ids(table["product_id"]), shards)
 
+    def spread_likely(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for table in packed.gather(batches):
+            yield from packed.pack("likely", table, components.hash_ids(table["left"]), shards)
+
     def block(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
         """Records alone go on as they are; the others to the shard of their block, GTIN only where it links them."""
         if "offer" not in tables:
@@ -151,21 +164,26 @@ def duplicates(products: DataFrame, pairs: DataFrame, settings: Dedupe | None = 
         link = pc.if_else(linked, offers["gtin"], pa.scalar(None, pa.string()))
         offers = offers.append_column("link", link).append_column("block", root).filter(pc.invert(alone))
         yield from packed.pack("block", offers, components.hash_ids(offers["block"]), shards)
+        if "likely" in tables:
+            likely = tables["likely"]
+            place = components.lookup(likely["left"], tables["root"])
+            yield from packed.pack("likely", likely, components.hash_ids(place), shards)
 
     def settle(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
         if "single" in tables:
             yield from _singles(tables["single"])
         if "block" in tables:
-            yield from _resolved(tables["block"], size, words, similarity)
+            yield from _resolved(tables["block"], size, words, similarity, _scores(tables.get("likely")))
 
-    spreads = offers.mapInArrow(spread, packed.SCHEMA).union(
-        components.roots(edges, packed.count(products), shards, "gtin")
-    )
+    spreads = offers.mapInArrow(spread, packed.SCHEMA)
+    if likely is not None:
+        spreads = spreads.union(likely.select("left", "right", "score").mapInArrow(spread_likely, packed.SCHEMA))
+    spreads = spreads.union(components.roots(edges, packed.count(products), shards, "gtin"))
     blocks = packed.step(spreads, block, shards)
     return packed.step(blocks, settle, shards, DUPLICATES)
 
 
-def resolve(offers: list[Offer], near: Near, similarity: float) -> list[Group]:
+def resolve(offers: list[Offer], near: Near, similarity: float, likely: Scores | None = None) -> list[Group]:
     """The groups of a block's offers; the same for any order of `offers`. The rules, each with a test:
 
     1. One GTIN: records of an equal GTIN are one product if brands, colours, sizes and quantities of equal name agree
@@ -183,6 +201,9 @@ def resolve(offers: list[Offer], near: Near, similarity: float) -> list[Group]:
     5. No chains: the first record by `rank` leads; a record joins the leader it is nearest to, and must be
        near to it, and in conflict with no member of its group. So every member is as like the survivor as the
        threshold says, or has its GTIN.
+    6. Other words, where there is a scorer: two groups of the rules above are one product if every record of one is
+       in a pair of `likely` with every record of the other, and prices in one market are as in rule 2. So no chains, and
+       no pair that the scorer's bars keep apart (`features.barred`: 128 GB and 256 GB) is ever in one group.
     """
     offers = sorted(offers, key=lambda offer: offer.rank)
     result = []
@@ -191,7 +212,34 @@ def resolve(offers: list[Offer], near: Near, similarity: float) -> list[Group]:
         # The GTIN last: what the other fields tell apart needs no GTIN to be stated.
         for similar in _split(alike, _value(lambda o: o.gtin)):
             result += _by_title(similar, near, similarity)
-    return result
+    return _by_score(result, likely) if likely else result
+
+
+def _by_score(found: list[Group], likely: Scores) -> list[Group]:
+    """Groups that the scorer takes for one product (rule 6), the surest pair first."""
+    home = {member.product_id: group for group in found for member in group.members}
+    for one, other in sorted(likely, key=lambda pair: (-likely[pair], pair)):
+        group, joining = home.get(one), home.get(other)
+        if group is None or joining is None or group is joining:
+            continue
+        if group.survivor.rank > joining.survivor.rank:
+            group, joining = joining, group
+        if all(_likely(a, b, likely) for a in group.members for b in joining.members):
+            group.members += joining.members
+            home.update((member.product_id, group) for member in joining.members)
+            joining.members = []
+    return [group for group in found if group.members]
+
+
+def _likely(a: Offer, b: Offer, likely: Scores) -> bool:
+    pair = (min(a.product_id, b.product_id), max(a.product_id, b.product_id))
+    return pair in likely and not (a.market == b.market and conflicts.price_conflict(a.price, b.price))
+
+
+def _scores(likely: pa.Table | None) -> Scores:
+    if likely is None:
+        return {}
+    return dict(zip(zip(likely["left"].to_pylist(), likely["right"].to_pylist()), likely["score"].to_pylist()))
 
 
 def _value(get: Callable[[Offer], object]) -> Callable[[Group], object]:
@@ -352,8 +400,11 @@ def _singles(table: pa.Table) -> Iterator[pa.RecordBatch]:
     yield from rows.to_batches(packed.ROWS)
 
 
-def _resolved(table: pa.Table, size: int, words: bool, similarity: float) -> Iterator[pa.RecordBatch]:
-    """Resolve all blocks of a shard."""
+def _resolved(table: pa.Table, size: int, words: bool, similarity: float, likely: Scores) -> Iterator[pa.RecordBatch]:
+    """Resolve all blocks of a shard; `likely` are the pairs of them all."""
+    partners: dict[str, list[str]] = defaultdict(list)
+    for one, other in likely:
+        partners[one].append(other)
     texts = kernel.normalise(table["title"]).dictionary_encode()
     hashes, bounds = kernel.shingle_sets(*kernel.text_buffers(texts.dictionary), size, words)
 
@@ -370,7 +421,8 @@ def _resolved(table: pa.Table, size: int, words: bool, similarity: float) -> Ite
     at: dict[str, int] = {}
 
     def close() -> None:
-        for group in resolve(held, near, similarity):
+        mine = {(o.product_id, other): likely[o.product_id, other] for o in held for other in partners[o.product_id]}
+        for group in resolve(held, near, similarity, mine):
             lead = group.survivor
             if len(group.members) == 1:
                 _add(at[lead.product_id], lead, 1.0, [], group)
@@ -379,6 +431,8 @@ def _resolved(table: pa.Table, size: int, words: bool, similarity: float) -> Ite
             said: set[str] = set()
             for member, score in zip(group.members[1:], scores[1:]):
                 words = _evidence(lead, member, score, similarity)
+                if _likely(lead, member, mine):
+                    words.append("scorer")
                 said |= set(words)
                 _add(at[member.product_id], lead, score, words, group)
             _add(at[lead.product_id], lead, 1.0, sorted(said), group)
