@@ -1,6 +1,6 @@
 """Find records that are one product and make golden records of them; find all that would leak across a split."""
 
-from shelfmark.dedup import candidates, golden, groups, lifecycle, scored, survivors
+from shelfmark.dedup import candidates, decisions, golden, groups, lifecycle, scored, survivors
 from shelfmark.run import Run
 
 
@@ -9,8 +9,10 @@ def main(run: Run) -> None:
     pairs = candidates.near_pairs(products, run.settings.dedupe).cache()
     scores = scored.scored_pairs(products, run.settings.dedupe)
     likely = scored.merging(scores)
-    run.write("silver.leak_groups", groups.leak_groups(products, scored.together(pairs, likely)))
-    found = survivors.duplicates(products, pairs, run.settings.dedupe, likely).cache()
+    said = decisions.constraints(decisions.known(run.read("silver.match_decisions")))
+    together = scored.together(pairs, likely, decisions.edges(products, said))
+    run.write("silver.leak_groups", groups.leak_groups(products, together))
+    found = survivors.duplicates(products, pairs, run.settings.dedupe, likely, said).cache()
     before, presence = run.read("silver.duplicates"), run.read("silver.presence")
     found, events = lifecycle.keep_ids(found, before, presence, run.run_id)
     run.write("silver.duplicate_events", run.stamped(events), replace=f"run_id = '{run.run_id}'")

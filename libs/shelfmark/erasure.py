@@ -253,7 +253,7 @@ def mend(run: Run, groups: DataFrame) -> int:
     from delta.tables import DeltaTable
     from pyspark.sql import functions as F
 
-    from shelfmark.dedup import candidates, golden, lifecycle, scored, survivors
+    from shelfmark.dedup import candidates, decisions, golden, lifecycle, scored, survivors
     from shelfmark.run import conform
 
     if not all(run.has(name) for name in ("silver.products", "silver.duplicates", "silver.catalogue")):
@@ -262,7 +262,8 @@ def mend(run: Run, groups: DataFrame) -> int:
     products = run.read("silver.products").join(members, "product_id", "left_semi").localCheckpoint()
     pairs = candidates.near_pairs(products, run.settings.dedupe)
     likely = scored.merging(scored.scored_pairs(products, run.settings.dedupe))
-    resolved = survivors.duplicates(products, pairs, run.settings.dedupe, likely).persist()
+    said = decisions.constraints(decisions.known(run.read("silver.match_decisions")))
+    resolved = survivors.duplicates(products, pairs, run.settings.dedupe, likely, said).persist()
     # A group is not called after who is erased; and no events, which would tell of it.
     named = products.select(F.col("product_id").alias("group_id"))
     known = members.join(named, "group_id", "left_semi")

@@ -23,6 +23,8 @@ from shelfmark.errors import UsageError
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from shelfmark.run import Run
+
 VERDICTS = ("same", "different", "withdrawn")
 LIMIT = 1_000_000
 """Decisions that hold, which people make one by one; they are brought to the driver and to every executor."""
@@ -167,7 +169,21 @@ def _one(decisions: list[Decision]) -> dict[str, str]:
     return {name: names[label[i]] for i, name in enumerate(names)}
 
 
-def record(run, made: list[Decision]) -> None:
+def edges(products: DataFrame, said: dict[str, tuple[str, frozenset[str]]]) -> DataFrame | None:
+    """(left, right) between products decided to be the same, where both are in `products`; None without a decision."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    if not said:
+        return None
+    rows = [(product, one) for product, (one, _) in said.items()]
+    named = products.sparkSession.createDataFrame(rows, "product_id string, one string")
+    there = products.select("product_id").join(F.broadcast(named), "product_id")
+    first = F.min("product_id").over(Window.partitionBy("one"))
+    return there.select(first.alias("left"), F.col("product_id").alias("right")).where("left <> right")
+
+
+def record(run: Run, made: list[Decision]) -> None:
     """Append to silver.match_decisions; `UsageError` where a product is not known, or decisions contradict each other."""
 
     before = {(d.left, d.right): d for d in known(run.read("silver.match_decisions"))}

@@ -138,10 +138,12 @@ def dropped(scored: Scored | None) -> int:
     return 0 if scored is None else scored.dropped.value
 
 
-def together(pairs: DataFrame, likely: DataFrame | None) -> DataFrame:
-    """(left, right): near pairs and likely ones; what may become one golden record must be on one side of a split."""
-    near = pairs.select("left", "right")
-    return near if likely is None else near.unionByName(likely.select("left", "right"))
+def together(pairs: DataFrame, *others: DataFrame | None) -> DataFrame:
+    """(left, right) of all: near pairs, likely ones, decided ones. What may become one golden record is on one side of a split."""
+    edges = pairs.select("left", "right")
+    for other in others:
+        edges = edges if other is None else edges.unionByName(other.select("left", "right"))
+    return edges
 
 
 def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shelfmark.dedup import components, conflicts, groups, kernel, packed, precedence
+from shelfmark.dedup import components, conflicts, decisions, groups, kernel, packed, precedence
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -41,6 +41,9 @@ Near = Callable[[int, list[int]], np.ndarray]
 """`near(text, texts)`: the Jaccard similarity of one title to others, all known by their places."""
 
 
+Constraints = dict[str, tuple[str, frozenset[str]]]
+"""For a product that a steward decided on: what it is one with, and what it is apart from (`decisions.constraints`)."""
+
 Scores = dict[tuple[str, str], float]
 """Scores of pairs (product_id, product_id), the smaller first, that the scorer takes for one product."""
 
@@ -52,7 +55,8 @@ class Offer:
     `text` is the place of its title in the shard's shingle sets, `seller` its source and region, `market` its region
     and currency, `gtin` as stated, `link` the GTIN where it is evidence of identity (see `groups.MAX_TITLES`), `rank`
     the order of survivors, `listing` a hash of price, description, model number and attributes, `facts` how many of
-    the last three it states (each attribute one; none without a price), `variants` its item_group.
+    the last three it states (each attribute one; none without a price), `variants` its item_group; `one` what a
+    steward said it is one with, and `apart` what it is not (`decisions.constraints`).
     """
 
     product_id: str
@@ -71,6 +75,8 @@ class Offer:
     listing: int
     facts: int
     variants: str | None = None
+    one: str = ""
+    apart: frozenset[str] = frozenset()
 
     # Read off title and attributes when first asked for: most blocks are settled by figures alone.
     _colours: frozenset[str] | None = None
@@ -101,12 +107,17 @@ class Group:
 
 
 def duplicates(
-    products: DataFrame, pairs: DataFrame, settings: Dedupe | None = None, likely: DataFrame | None = None
+    products: DataFrame,
+    pairs: DataFrame,
+    settings: Dedupe | None = None,
+    likely: DataFrame | None = None,
+    said: Constraints | None = None,
 ) -> DataFrame:
     """silver.duplicates: every product with its group, one row each; see `resolve` for the rules.
 
     `pairs` are `candidates.near_pairs` of the same products, made with the same `settings`; `likely` the pairs that the
-    scorer takes for one product (`scored.merging`: left, right, score), if there is a model.
+    scorer takes for one product (`scored.merging`: left, right, score), if there is a model; `said` what stewards decided
+    (`decisions.constraints`).
     The survivor is the first record by `settings.golden` (`precedence.rank`), then the smallest product_id. relation is
     `single` or `same`; similarity of a member is to the survivor's title; matched_by of a survivor names the evidence
     of all its members.
@@ -122,6 +133,9 @@ def duplicates(
     edges = pairs.select("left", "right", F.lit(False).alias("gtin")).unionByName(gtins)
     if likely is not None:
         edges = edges.unionByName(likely.select("left", "right", F.lit(False).alias("gtin")))
+    if said:
+        edges = edges.unionByName(decisions.edges(products, said).withColumn("gtin", F.lit(False)))
+    shared = products.sparkSession.sparkContext.broadcast(said or {})
     facts = sum((F.col(name).isNotNull().cast("int") for name in ("description", "model_number")), F.lit(0))
     facts = facts + F.greatest(F.coalesce(F.size("attributes"), F.lit(0)), F.lit(0))
     offers = products.select(
@@ -173,7 +187,7 @@ def duplicates(
         if "single" in tables:
             yield from _singles(tables["single"])
         if "block" in tables:
-            yield from _resolved(tables["block"], size, words, similarity, _scores(tables.get("likely")))
+            yield from _resolved(tables["block"], size, words, similarity, _scores(tables.get("likely")), shared.value)
 
     spreads = offers.mapInArrow(spread, packed.SCHEMA)
     if likely is not None:
@@ -186,6 +200,7 @@ def duplicates(
 def resolve(offers: list[Offer], near: Near, similarity: float, likely: Scores | None = None) -> list[Group]:
     """The groups of a block's offers; the same for any order of `offers`. The rules, each with a test:
 
+    0. A steward's word: what is the same is one group before all rules, and what is different never comes together.
     1. One GTIN: records of an equal GTIN are one product if brands, colours, sizes and quantities of equal name agree
        or are not stated, and titles of one language share a word (`conflicts.unlike`).
     2. Equal or near titles of different sellers (a seller is a source in a region): one product if the titles have
@@ -233,7 +248,11 @@ def _by_score(found: list[Group], likely: Scores) -> list[Group]:
 
 def _likely(a: Offer, b: Offer, likely: Scores) -> bool:
     pair = (min(a.product_id, b.product_id), max(a.product_id, b.product_id))
-    return pair in likely and not (a.market == b.market and conflicts.price_conflict(a.price, b.price))
+    return (
+        pair in likely
+        and b.one not in a.apart
+        and not (a.market == b.market and conflicts.price_conflict(a.price, b.price))
+    )
 
 
 def _scores(likely: pa.Table | None) -> Scores:
@@ -289,10 +308,10 @@ def _refine_quantities(some: list[Group]) -> list[list[Group]]:
 
 def _by_gtin(offers: list[Offer]) -> list[Group]:
     found, sharing = [], defaultdict(list)
-    for offer in offers:
-        group = Group([offer])
-        if offer.link:
-            sharing[offer.link].append(group)
+    for group in _decided(offers):
+        link = next((member.link for member in group.members if member.link), None)
+        if link:
+            sharing[link].append(group)
         else:
             found.append(group)
     for some in sharing.values():
@@ -302,17 +321,30 @@ def _by_gtin(offers: list[Offer]) -> list[Group]:
         for alike in _refine(some, _VARIANT_FIELDS):
             leaders: list[Group] = []
             for group in alike:
-                offer = group.survivor
-                home = next((leader for leader in leaders if all(_same_gtin(offer, m) for m in leader.members)), None)
+                home = next((leader for leader in leaders if _gtin_agrees(group, leader)), None)
                 if home is None:
                     leaders.append(group)
                 else:
-                    home.members.append(offer)
+                    home.members += group.members
             found += leaders
     return sorted(found, key=lambda group: group.survivor.rank)
 
 
+def _decided(offers: list[Offer]) -> list[Group]:
+    """A group of each offer, or of all that a steward said are the same (rule 0)."""
+    found: dict[str, Group] = {}
+    for offer in offers:
+        found.setdefault(offer.one or offer.product_id, Group([])).members.append(offer)
+    return list(found.values())
+
+
+def _gtin_agrees(group: Group, other: Group) -> bool:
+    return all(_same_gtin(a, b) for a in group.members for b in other.members)
+
+
 def _same_gtin(a: Offer, b: Offer) -> bool:
+    if b.one in a.apart:
+        return False
     one_language = not (a.language and b.language) or a.language == b.language
     if a.title and b.title and one_language and conflicts.unlike(a.title, b.title):
         return False
@@ -359,7 +391,7 @@ def _one_seller(found: list[Group]) -> list[Group]:
             result.append(group)
             continue
         home = known.setdefault((offer.seller, offer.text, offer.listing), group)
-        if home is group or _variants(offer, home.members):
+        if home is group or _variants(offer, home.members) or any(m.one in offer.apart for m in home.members):
             result.append(group)
         else:
             home.members.append(offer)
@@ -375,7 +407,8 @@ def _variants(offer: Offer, others: list[Offer]) -> bool:
 
 def _compatible(group: Group, other: Group) -> bool:
     return not any(
-        (a.seller == b.seller and (a.listing != b.listing or a.facts < FACTS or _variants(a, [b])))
+        b.one in a.apart
+        or (a.seller == b.seller and (a.listing != b.listing or a.facts < FACTS or _variants(a, [b])))
         or (a.market == b.market and conflicts.price_conflict(a.price, b.price))
         or conflicts.substituted(a.title, b.title)
         for a in group.members
@@ -400,7 +433,9 @@ def _singles(table: pa.Table) -> Iterator[pa.RecordBatch]:
     yield from rows.to_batches(packed.ROWS)
 
 
-def _resolved(table: pa.Table, size: int, words: bool, similarity: float, likely: Scores) -> Iterator[pa.RecordBatch]:
+def _resolved(
+    table: pa.Table, size: int, words: bool, similarity: float, likely: Scores, said: Constraints
+) -> Iterator[pa.RecordBatch]:
     """Resolve all blocks of a shard; `likely` are the pairs of them all."""
     partners: dict[str, list[str]] = defaultdict(list)
     for one, other in likely:
@@ -433,6 +468,8 @@ def _resolved(table: pa.Table, size: int, words: bool, similarity: float, likely
                 words = _evidence(lead, member, score, similarity)
                 if _likely(lead, member, mine):
                     words.append("scorer")
+                if any(other.one == member.one for other in group.members if other is not member):
+                    words.append("steward")
                 said |= set(words)
                 _add(at[member.product_id], lead, score, words, group)
             _add(at[lead.product_id], lead, 1.0, sorted(said), group)
@@ -444,7 +481,7 @@ def _resolved(table: pa.Table, size: int, words: bool, similarity: float, likely
         rows["matched_by"].append(",".join(words) or None)
         rows["group_size"].append(len(group.members))
 
-    for i, offer in enumerate(_offers(table, places)):
+    for i, offer in enumerate(_offers(table, places, said)):
         if held and blocks[i] != blocks[i - 1]:
             close()
             held, at = [], {}
@@ -474,7 +511,7 @@ def _evidence(lead: Offer, member: Offer, score: float, similarity: float) -> li
     return [*words, "title"] if score >= similarity else words
 
 
-def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
+def _offers(table: pa.Table, places: list[int], said: Constraints) -> Iterator[Offer]:
     columns = (
         "product_id", "source", "region", "currency", "title", "language", "brand", "gtin", "link", "model_number",
         "price", "attributes", "rank", "listing", "facts", "item_group",
@@ -484,6 +521,7 @@ def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
         place, product_id, source, region, currency, title, language, brand, gtin, link, model,
         price, attributes, rank, listing, facts, item_group,
     ) in records:  # fmt: skip
+        one, apart = said.get(product_id, (product_id, frozenset()))
         yield Offer(
             product_id=product_id,
             seller=f"{source}\x1f{region}",
@@ -501,4 +539,6 @@ def _offers(table: pa.Table, places: list[int]) -> Iterator[Offer]:
             listing=listing,
             facts=facts,
             variants=item_group,
+            one=one,
+            apart=apart,
         )
