@@ -5,20 +5,25 @@ from shelfmark.run import Run
 
 
 def main(run: Run) -> None:
-    products = run.read("silver.products")
-    pairs = candidates.near_pairs(products, run.settings.dedupe).cache()
-    scores = scored.scored_pairs(products, run.settings.dedupe)
+    settings, mine = run.settings.dedupe, f"run_id = '{run.run_id}'"
+    products, decided = run.read("silver.products"), decisions.held(run.read("silver.match_decisions"))
+    said = decisions.constraints(decisions.known(decided))
+    pairs = candidates.near_pairs(products, settings).cache()
+    scores = scored.scored_pairs(products, settings)
     likely = scored.merging(scores)
-    said = decisions.constraints(decisions.known(run.read("silver.match_decisions")))
-    together = scored.together(pairs, likely, decisions.edges(products, said))
-    run.write("silver.leak_groups", groups.leak_groups(products, together))
-    found = survivors.duplicates(products, pairs, run.settings.dedupe, likely, said).cache()
+    run.write(
+        "silver.leak_groups",
+        groups.leak_groups(products, scored.together(pairs, likely, decisions.edges(products, said))),
+    )
+    found = survivors.duplicates(products, pairs, settings, likely, said).cache()
     before, presence = run.read("silver.duplicates"), run.read("silver.presence")
     found, events = lifecycle.keep_ids(found, before, presence, run.run_id)
-    run.write("silver.duplicate_events", run.stamped(events), replace=f"run_id = '{run.run_id}'")
+    run.write("silver.duplicate_events", run.stamped(events), replace=mine)
     run.write("silver.duplicates", found)
     duplicates = run.read("silver.duplicates")
-    run.write("silver.catalogue", golden.catalogue(products, duplicates, run.settings.dedupe.golden))
+    run.write("silver.catalogue", golden.catalogue(products, duplicates, settings.golden))
+    if scores or run.has("silver.proposed_pairs"):
+        run.write("silver.proposed_pairs", run.stamped(scored.proposed(scores, duplicates, decided)))
     largest = groups.group_sizes(run.read("silver.leak_groups")).head()
     run.note(
         duplicate_groups=duplicates.where("survivor AND group_size > 1").count(),

@@ -262,7 +262,7 @@ def mend(run: Run, groups: DataFrame) -> int:
     products = run.read("silver.products").join(members, "product_id", "left_semi").localCheckpoint()
     pairs = candidates.near_pairs(products, run.settings.dedupe)
     likely = scored.merging(scored.scored_pairs(products, run.settings.dedupe))
-    said = decisions.constraints(decisions.known(run.read("silver.match_decisions")))
+    said = decisions.constraints(decisions.known(decisions.held(run.read("silver.match_decisions"))))
     resolved = survivors.duplicates(products, pairs, run.settings.dedupe, likely, said).persist()
     # A group is not called after who is erased; and no events, which would tell of it.
     named = products.select(F.col("product_id").alias("group_id"))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from shelfmark.config import Settings
+    from shelfmark.dedup.decisions import Decision
 
 UPKEEP = ("maintain",)  # run by itself, `shelfmark run maintain`: no part of a pipeline
 
@@ -221,6 +222,20 @@ def lift(erasure_id: str, settings: Settings, console: Console, run_id: str | No
     main = partial(erasure.lift, erasure_id=erasure_id)
     done = execute("erase", main, settings, session.start(settings), run_id, always=True)
     console.print(f"lifted: {done.notes['lifted']} entries of erasure {erasure_id}", highlight=False)
+
+
+def decide(made: list[Decision], settings: Settings, console: Console, run_id: str | None) -> None:
+    """Record decisions of stewards and say what holds now."""
+    run_id = run_id or f"{new_run_id()}-decide"
+    log_to(settings, run_id)
+    open_lake(settings, make=False)
+    job = importlib.import_module("shelfmark.jobs.decide")
+    done = execute("decide", partial(job.main, made=made), settings, session.start(settings), run_id, always=True)
+    if done.status == "already":
+        console.print(f"run {run_id} was published before; nothing is recorded again", highlight=False)
+        return
+    console.print(f"recorded: {done.notes['decided']} decisions, commit {done.commit.id[:10]}", highlight=False)
+    console.print("the next dedupe keeps to them: shelfmark run dedupe, or the next pipeline", highlight=False)
 
 
 def _counts(rows: dict[str, int]) -> str:

@@ -231,3 +231,36 @@ def test_a_whole_group_joins_or_none_of_it_and_prices_keep_apart():
     assert likely_groups(both, *twins, offer("3", "kgn36", "c")) == [["1", "2", "3"]]
     apart = [offer("1", LONG, "a", price=10.0), offer("3", "kgn36", "c", price=90.0)]
     assert likely_groups({("1", "3"): 0.99}, *apart) == []
+
+
+# -- rule 0: a steward's word ------------------------------------------------------------
+
+
+def decided(key, title, said, source="a", **stated):
+    one = offer(key, title, source, **stated)
+    one.one, one.apart = said.get(key, (key, frozenset()))
+    return one
+
+
+def test_what_is_different_stays_apart_by_title_and_by_gtin():
+    said = {"p1": ("p1", frozenset({"p2"})), "p2": ("p2", frozenset({"p1"}))}
+    assert groups(decided("p1", LONG, said), decided("p2", LONG, said, "b")) == []
+    gtin = {"gtin": "4006381333931"}
+    assert groups(decided("p1", LONG, said, **gtin), decided("p2", LONG, said, "b", **gtin)) == []
+    # Without a word they would be one.
+    assert groups(decided("p1", LONG, {}, **gtin), decided("p2", LONG, {}, "b", **gtin)) == [["p1", "p2"]]
+
+
+def test_what_is_the_same_is_one_against_all_rules_and_brings_its_look_alikes():
+    said = {"p1": ("p1", frozenset()), "p2": ("p1", frozenset())}
+    other = "Neff oven 60 cm"
+    found = groups(decided("p1", LONG, said), decided("p2", other, said, "b"), decided("p3", LONG, said, "c"))
+    assert found == [["p1", "p2", "p3"]]
+
+
+def test_who_is_apart_from_one_is_apart_from_all_it_is_one_with():
+    said = {
+        "p1": ("p1", frozenset({"p3"})), "p2": ("p1", frozenset({"p3"})), "p3": ("p3", frozenset({"p1"})),
+    }  # fmt: skip
+    found = groups(decided("p1", "Neff oven", said), decided("p2", LONG, said, "b"), decided("p3", LONG, said, "c"))
+    assert found == [["p1", "p2"]]

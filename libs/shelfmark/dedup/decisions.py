@@ -121,9 +121,9 @@ def held(decisions: DataFrame) -> DataFrame:
     return turn.where("turn = 1 AND verdict <> 'withdrawn'").drop("turn")
 
 
-def known(decisions: DataFrame) -> list[Decision]:
-    """The decisions that hold, here; `UsageError` past `LIMIT`."""
-    rows = held(decisions).limit(LIMIT + 1).collect()
+def known(decided: DataFrame) -> list[Decision]:
+    """The decisions that hold (`held`), here; `UsageError` past `LIMIT`."""
+    rows = decided.limit(LIMIT + 1).collect()
     if len(rows) > LIMIT:
         raise UsageError(f"more than {LIMIT:,} decisions hold; withdraw those that the rules make too")
     return [Decision(r.left_product_id, r.right_product_id, r.verdict, r.reason, r.decided_by) for r in rows]
@@ -186,7 +186,7 @@ def edges(products: DataFrame, said: dict[str, tuple[str, frozenset[str]]]) -> D
 def record(run: Run, made: list[Decision]) -> None:
     """Append to silver.match_decisions; `UsageError` where a product is not known, or decisions contradict each other."""
 
-    before = {(d.left, d.right): d for d in known(run.read("silver.match_decisions"))}
+    before = {(d.left, d.right): d for d in known(held(run.read("silver.match_decisions")))}
     after = before | {(d.left, d.right): d for d in made}
     for one in made:
         if one.verdict == "withdrawn" and (one.left, one.right) not in before:

@@ -31,7 +31,7 @@ PAIRS = "left string, right string, score double, reasons array<string>"
 
 
 class Scored(NamedTuple):
-    """`pairs` (left, right, score, reasons) from `propose` on, left < right; `dropped` counts blocks over the limit.
+    """`pairs` (left, right, score, reasons), cached, from `propose` on, left < right; `dropped` counts blocks over the limit.
 
     dropped is known once the pairs were computed; a task that Spark repeats counts again.
     """
@@ -125,12 +125,33 @@ def scored_pairs(products: DataFrame, settings: Dedupe) -> Scored | None:
     spreads = products.select(*columns).mapInArrow(spread, packed.SCHEMA)
     blocks = packed.step(spreads, block, shards, through=("record",))
     sent = packed.step(blocks, send, shards, through=("+record",))
-    return Scored(packed.step(sent, score, shards, PAIRS), merge, propose, dropped)
+    return Scored(packed.step(sent, score, shards, PAIRS).cache(), merge, propose, dropped)
 
 
 def merging(scored: Scored | None) -> DataFrame | None:
-    """The pairs from `merge` on, cached: one product, where the rules of `survivors.resolve` agree."""
-    return None if scored is None else scored.pairs.where(f"score >= {scored.merge!r}").cache()
+    """The pairs from `merge` on: one product, where the rules of `survivors.resolve` agree."""
+    return None if scored is None else scored.pairs.where(f"score >= {scored.merge!r}")
+
+
+def proposed(scored: Scored | None, duplicates: DataFrame, decided: DataFrame) -> DataFrame:
+    """silver.proposed_pairs without the run: pairs from `propose` on that are in different groups, and not decided.
+
+    Also those from `merge` on that the rules kept apart. `duplicates` needs product_id and group_id; `decided` are the
+    decisions that hold (`decisions.held`). Without a model there are none.
+    """
+    from pyspark.sql import functions as F
+
+    if scored is None:
+        return duplicates.sparkSession.createDataFrame(
+            [], "left_product_id string, right_product_id string, score double, reasons array<string>"
+        )
+    pairs = scored.pairs.withColumnsRenamed({"left": "left_product_id", "right": "right_product_id"})
+    keys = ["left_product_id", "right_product_id"]
+    pairs = pairs.join(decided.select(*keys), keys, "left_anti")
+    for key, group in zip(keys, ("one", "other")):
+        names = duplicates.select(F.col("product_id").alias(key), F.col("group_id").alias(group))
+        pairs = pairs.join(names, key)
+    return pairs.where("one <> other").select(*keys, "score", "reasons")
 
 
 def dropped(scored: Scored | None) -> int:

@@ -200,7 +200,8 @@ def duplicates(
 def resolve(offers: list[Offer], near: Near, similarity: float, likely: Scores | None = None) -> list[Group]:
     """The groups of a block's offers; the same for any order of `offers`. The rules, each with a test:
 
-    0. A steward's word: what is the same is one group before all rules, and what is different never comes together.
+    0. A steward's word: what is the same is one group before all rules, and others join it as they would join its
+       survivor; what is different never comes together.
     1. One GTIN: records of an equal GTIN are one product if brands, colours, sizes and quantities of equal name agree
        or are not stated, and titles of one language share a word (`conflicts.unlike`).
     2. Equal or near titles of different sellers (a seller is a source in a region): one product if the titles have
@@ -406,13 +407,26 @@ def _variants(offer: Offer, others: list[Offer]) -> bool:
 
 
 def _compatible(group: Group, other: Group) -> bool:
+    """Whether no record of one conflicts with one of the other. Records that a steward said are one conflict with
+    others only if they all do: they may well contradict each other."""
     return not any(
+        all(_conflict(a, b) for a in some for b in others) for some in _units(group) for others in _units(other)
+    )
+
+
+def _units(group: Group) -> list[list[Offer]]:
+    units: dict[str, list[Offer]] = {}
+    for member in group.members:
+        units.setdefault(member.one or member.product_id, []).append(member)
+    return list(units.values())
+
+
+def _conflict(a: Offer, b: Offer) -> bool:
+    return (
         b.one in a.apart
         or (a.seller == b.seller and (a.listing != b.listing or a.facts < FACTS or _variants(a, [b])))
         or (a.market == b.market and conflicts.price_conflict(a.price, b.price))
         or conflicts.substituted(a.title, b.title)
-        for a in group.members
-        for b in other.members
     )
 
 
@@ -463,15 +477,16 @@ def _resolved(
                 _add(at[lead.product_id], lead, 1.0, [], group)
                 continue
             scores = near(lead.text, [member.text for member in group.members]).tolist()
+            united = Counter(member.one for member in group.members)
             said: set[str] = set()
             for member, score in zip(group.members[1:], scores[1:]):
                 words = _evidence(lead, member, score, similarity)
                 if _likely(lead, member, mine):
                     words.append("scorer")
-                if any(other.one == member.one for other in group.members if other is not member):
+                if united[member.one] > 1:
                     words.append("steward")
                 said |= set(words)
-                _add(at[member.product_id], lead, score, words, group)
+                _add(at[member.product_id], lead, score, sorted(words), group)
             _add(at[lead.product_id], lead, 1.0, sorted(said), group)
 
     def _add(place: int, lead: Offer, score: float, words: list[str], group: Group) -> None:
