@@ -1,5 +1,6 @@
 """A steward's word: recorded by a command, kept to by the next dedupe, undone by another; groups keep their ids through it."""
 
+import csv
 import io
 
 import pytest
@@ -7,7 +8,7 @@ from rich.console import Console
 
 from shelfmark import config, pipeline
 from shelfmark.cli.app import app
-from shelfmark.dedup import decisions
+from shelfmark.dedup import decisions, labelled, scorer
 from shelfmark.errors import UsageError
 from shelfmark.ingest.normalise import product_id
 from shelfmark.lake import open_lake
@@ -34,13 +35,13 @@ SHIRT2, CARD2 = (product_id("other", key) for key in "ab")
 
 
 class Lake:
-    def __init__(self, spark, root):
+    def __init__(self, spark, root, feeds=FEEDS, **dedupe):
         self.spark, self.day = spark, 1
-        for name, rows in FEEDS.items():
+        for name, rows in feeds.items():
             (root / f"{name}.yml").write_text(MAPPING.format(name=name))
             (root / f"{name}-1.csv").write_text(rows)
         self.settings = config.load(
-            home=str(root / "home"), data=str(root), sources=list(FEEDS), source_dirs=[str(root)]
+            home=str(root / "home"), data=str(root), sources=list(feeds), source_dirs=[str(root)], dedupe=dedupe
         )
         for job in ("ingest", "dedupe"):
             _execute(job, self.settings, spark, "20260101-t", False)
@@ -114,3 +115,57 @@ def test_proposals_of_a_lake_without_a_scorer_say_so(lake, capsys):
     assert "no pair is proposed: dedupe.scorer.model names no scorer" in " ".join(capsys.readouterr().out.split())
     app([*arguments, "--format", "csv"], standalone_mode=False)
     assert capsys.readouterr().out.startswith("left,right,verdict,reason,score,left_source,right_source,left_title")
+
+
+@pytest.fixture(scope="module")
+def proposing(spark, tmp_path_factory):
+    """A lake of two shops that name 60 appliances in other words, and a scorer that proposes and merges nothing."""
+    root = tmp_path_factory.mktemp("proposed")
+    kinds = ("fridge freezer", "washing machine", "microwave oven")
+    ours = [(f"{i}", f"Bosch {kinds[i % 3]} kx{i * 37:05d}w white", 100 + i) for i in range(60)]
+    theirs = [(f"{i}", f"kx{i * 37:05d}w silent {kinds[i % 3]}", 104 + i) for i in range(60)]
+    feeds = {}
+    with open(root / "offers.csv", "w") as file:
+        file.write("product_id,source,title,price\n")
+        for name, rows in (("shop", ours), ("other", theirs)):
+            feeds[name] = "id,name,ean,price\n" + "".join(f"{key},{title},,{price}\n" for key, title, price in rows)
+            file.writelines(f"{product_id(name, key)},{name},{title},{price}\n" for key, title, price in rows)
+    pairs = [f"{product_id('shop', str(i))},{product_id('other', str(i))}" for i in range(60)]
+    (root / "pairs.csv").write_text("left,right\n" + "\n".join(pairs) + "\n")
+    scorer.save(labelled.train([root / "offers.csv"], root / "pairs.csv", 0.95, 0.95), root / "model.json")
+    return Lake(spark, root, feeds, scorer={"model": str(root / "model.json"), "propose": 0.2, "merge": 1.0})
+
+
+def test_proposed_pairs_go_to_a_csv_and_come_back_as_decisions(proposing, tmp_path, capsys):
+    rows = proposing.rows("silver.proposed_pairs")
+    assert len(rows) >= 50
+    where = [
+        "--home",
+        proposing.settings.home,
+        "--set",
+        f"dedupe.scorer.model={proposing.settings.dedupe.scorer.model}",
+    ]
+    app(["dedupe", "proposed", *where], standalone_mode=False)
+    assert "To decide: shelfmark dedupe decide" in " ".join(capsys.readouterr().out.split())
+    app(["dedupe", "proposed", *where, "--format", "csv"], standalone_mode=False)
+    listed = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(row["left"], row["right"]) for row in listed} == {
+        (row.left_product_id, row.right_product_id) for row in rows
+    }
+    doubts = [abs(float(row["score"]) - 0.5) for row in listed]
+    assert doubts == sorted(doubts)
+    assert all("kx" in row["left_title"] and row["scorer"] for row in listed)
+
+    for row, verdict in zip(listed, ("same", "different")):
+        row |= {"verdict": verdict, "reason": "looked at both"}
+    with open(tmp_path / "decided.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, listed[0])
+        writer.writeheader()
+        writer.writerows(listed)
+    app(["dedupe", "decide", "--file", str(tmp_path / "decided.csv"), "--by", "ann", *where], standalone_mode=False)
+    assert "recorded: 2 decisions" in capsys.readouterr().out
+    groups = proposing.groups()
+    assert {listed[0]["left"], listed[0]["right"]} in groups.values()
+    assert {listed[1]["left"]} in groups.values()
+    left = {(row.left_product_id, row.right_product_id) for row in proposing.rows("silver.proposed_pairs")}
+    assert left == {(row["left"], row["right"]) for row in listed[2:]}

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table as Grid
+from rich.text import Text
 
 from shelfmark.cli.app import Env, Home, RunId, Set, console, load_settings, plain, start
 from shelfmark.cli.dedupe import dedupe_app
@@ -77,15 +78,11 @@ def proposed(
     for name in ("score", "left", "right", "scorer"):
         grid.add_column(name, overflow="fold")
     for row in found[:SHOWN]:
-        sides = [
-            "\n".join(
-                plain(str(row[name]))
-                for name in (side, *(f"{side}_{fact}" for fact in DESCRIBED))
-                if row[name] is not None
-            )
-            for side in ("left", "right")
-        ]
-        grid.add_row(f"{row.score:.3f}", *sides, plain((row.scorer or "").replace("; ", "\n")))
+        sides = []
+        for side in ("left", "right"):
+            facts = [row[name] for name in (side, *(f"{side}_{fact}" for fact in DESCRIBED))]
+            sides.append(Text("\n").join(plain(fact) for fact in facts if fact is not None))
+        grid.add_row(f"{row.score:.3f}", *sides, Text("\n").join(map(plain, (row.scorer or "").split("; "))))
     console.print(grid)
     more = f"the first {SHOWN}; all of them: --format csv. " if found[SHOWN:] else ""
     console.print(

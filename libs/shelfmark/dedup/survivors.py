@@ -478,16 +478,16 @@ def _resolved(
                 continue
             scores = near(lead.text, [member.text for member in group.members]).tolist()
             united = Counter(member.one for member in group.members)
-            said: set[str] = set()
+            every: set[str] = set()
             for member, score in zip(group.members[1:], scores[1:]):
                 words = _evidence(lead, member, score, similarity)
                 if _likely(lead, member, mine):
                     words.append("scorer")
                 if united[member.one] > 1:
                     words.append("steward")
-                said |= set(words)
+                every |= set(words)
                 _add(at[member.product_id], lead, score, sorted(words), group)
-            _add(at[lead.product_id], lead, 1.0, sorted(said), group)
+            _add(at[lead.product_id], lead, 1.0, sorted(every), group)
 
     def _add(place: int, lead: Offer, score: float, words: list[str], group: Group) -> None:
         rows["place"].append(place)
