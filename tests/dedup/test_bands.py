@@ -34,3 +34,8 @@ def test_the_best_cut_reaches_the_recall_and_no_cut_of_fewer_bands_does(hashes, 
 def test_what_no_cut_can_find_says_what_to_change():
     with pytest.raises(UsageError, match=r"16 hashes find .* similarity 0\.1 .* raise dedupe.hashes"):
         bands.best(16, 0.1, 0.94)
+
+
+def test_more_bands_than_a_byte_counts_are_refused():
+    with pytest.raises(UsageError, match="512 bands are more than 255; lower dedupe.hashes or dedupe.bands"):
+        bands.of(config.Dedupe(hashes=512, bands=512))

@@ -35,6 +35,15 @@ def best(hashes: int, similarity: float, recall: float) -> int:
     )
 
 
+MOST = 255
+"""Bands at the most: the keys of a title are counted in a byte (`kernel.band_blobs`)."""
+
+
 def of(settings: Dedupe) -> int:
-    """The bands that `settings` ask for, or the best for its target."""
-    return settings.bands or best(settings.hashes, settings.similarity, settings.recall)
+    """The bands that `settings` ask for, or the best for its target; `UsageError` past `MOST`."""
+    bands = settings.bands or best(settings.hashes, settings.similarity, settings.recall)
+    if bands > MOST:
+        raise UsageError(
+            f"{bands} bands are more than {MOST}; lower dedupe.hashes or dedupe.bands, or raise dedupe.similarity"
+        )
+    return bands
