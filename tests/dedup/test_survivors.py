@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfmark.dedup import conflicts, kernel, survivors
+from shelfmark import config
+from shelfmark.dedup import conflicts, explain, kernel, survivors
 
 TITLES: list[str] = []
 
@@ -264,3 +265,67 @@ def test_who_is_apart_from_one_is_apart_from_all_it_is_one_with():
     }  # fmt: skip
     found = groups(decided("p1", "Neff oven", said), decided("p2", LONG, said, "b"), decided("p3", LONG, said, "c"))
     assert found == [["p1", "p2"]]
+
+
+# -- why -----------------------------------------------------------------------------------------------------------
+
+SAYINGS = st.fixed_dictionaries(
+    {
+        "title": st.sampled_from(
+            ["Bosch oven serie 4 built in 60 cm white", "Bosch oven serie 4 built in 60 cm, white!", "", "Neff hob flat 60 cm",
+             "Bosch oven serie 4 built in 80 cm white", "Bosch oven serie 4 built in 60 cm white left",
+             "Bosch oven serie 4 built in 60 cm black", "Bosch stove serie 4 built in 60 cm white"]
+        ),
+        "source": st.sampled_from(["a", "b"]),
+    },
+    optional={
+        "brand": st.sampled_from(["Bosch", "Neff"]),
+        "gtin": st.sampled_from(["4006381333931", "4000000000006"]),
+        "model": st.sampled_from(["X-1", "X2"]),
+        "price": st.sampled_from([10.0, 12.0, 99.0]),
+        "attributes": st.sampled_from([RED, BLUE, (("weight", "5", "kg"),), (*RED, ("weight", "6", "kg"))]),
+        "description": st.sampled_from(["one", "two"]),
+        "item_group": st.just("g"),
+        "language": st.sampled_from(["en", "de"]),
+    },
+)  # fmt: skip
+
+
+@given(SAYINGS, SAYINGS, st.sampled_from([{}, {"p1": ("p1", frozenset({"p2"})), "p2": ("p2", frozenset({"p1"}))},
+                                          {"p1": ("p1", frozenset()), "p2": ("p1", frozenset())}]))  # fmt: skip
+@settings(max_examples=600, deadline=None)
+def test_two_records_are_apart_exactly_where_a_reason_is_given(one, other, said):
+    a, b = (decided(key, record.pop("title"), said, **record) for key, record in (("p1", one), ("p2", other)))
+    (score,) = near(a.text, [b.text]).tolist()
+    reasons = explain.against(a, b, score, 0.8)
+    assert (groups(a, b) == []) == bool(reasons), reasons
+
+
+def test_reasons_are_in_words():
+    a = offer("p1", "Memory card 128 GB fast", brand="Sandisk", price=10.0)
+    b = offer("p2", "Memory card 256 GB fast", "b", brand="Kingston", price=99.0)
+    assert explain.against(a, b, 0.9, 0.8) == [
+        "figures differ: 128000mb and 256000mb",
+        "brands differ: sandisk and kingston",
+        "prices are more than 5 times apart: 10 and 99",
+    ]
+
+
+def test_the_way_through_a_group_is_the_shortest_and_says_what_links():
+    members = [offer("p1", LONG), offer("p2", f"{LONG} x"), offer("p3", "Neff oven"), offer("p4", "Zanussi", gtin="1")]
+    members[2].gtin = "1"
+    said = {"p2": ("p2", frozenset()), "p3": ("p2", frozenset())}
+    for member in members:
+        member.one, member.apart = said.get(member.product_id, (member.product_id, frozenset()))
+    found = explain.path(members, "p1", "p4", config.Dedupe())
+    assert [product for _, product in found] == ["p1", "p2", "p3", "p4"]
+    assert [link.split()[0] for link, _ in found[1:]] == ["titles", "steward", "GTIN"]
+    assert explain.path(members[:1] + members[3:], "p1", "p4", config.Dedupe()) == []
+
+
+def test_likeness_counts_shingles_and_bands():
+    same = explain.likeness(LONG, LONG.upper(), config.Dedupe())
+    assert (same.similarity, same.shared_bands, same.bands) == (1.0, 16, 16)
+    assert same.probability == pytest.approx(1)
+    none = explain.likeness("", None, config.Dedupe())
+    assert (none.similarity, none.shared, none.shared_bands) == (0.0, 0, 0)

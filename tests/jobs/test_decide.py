@@ -117,6 +117,39 @@ def test_proposals_of_a_lake_without_a_scorer_say_so(lake, capsys):
     assert capsys.readouterr().out.startswith("left,right,verdict,reason,score,left_source,right_source,left_title")
 
 
+def test_explain_and_show_say_why(lake, capsys):
+    def said(*arguments):
+        app(["dedupe", *arguments, "--home", lake.settings.home], standalone_mode=False)
+        return " ".join(capsys.readouterr().out.split())
+
+    shirts = said("explain", "shop:1", SHIRT2)
+    assert "Zanzibar cotton shirt" in shirts
+    assert "they are in one group" in shirts
+    assert f"{SHIRT} --(GTIN)--> {SHIRT2}" in shirts
+    assert "nothing speaks against them" in shirts
+    cards = said("explain", "shop:2", "other:b")
+    assert "a steward's word that holds: same, by ann: the label is wrong" in cards
+    assert f"{CARD} --(steward" in cards
+    apart = said("explain", "shop:2", "shop:3")
+    assert "they are in different groups" in apart
+    assert "figures differ: 128000mb and none" in apart
+    assert "similarity 0.0" in apart
+    group = said("show", "other:b")
+    assert f"group {min(CARD, CARD2)}" in group
+    assert (
+        "price is stated in several ways: 19.50 USD (shop); 21.00 USD (other)" in group or "21.00 USD (other)" in group
+    )
+    assert f"joined: {max(CARD, CARD2)} from {max(CARD, CARD2)} to {min(CARD, CARD2)}" in group
+    for arguments, says in (
+        (["explain", "shop:1", "shop:99"], "no product shop:99 in silver.products at"),
+        (["explain", "shop:1", SHIRT], "are one record; name two"),
+        (["show", "0" * 32], "no group and no product"),
+        (["show", "nothing"], "is no product_id"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            said(*arguments)
+
+
 @pytest.fixture(scope="module")
 def proposing(spark, tmp_path_factory):
     """A lake of two shops that name 60 appliances in other words, and a scorer that proposes and merges nothing."""

@@ -136,25 +136,7 @@ def duplicates(
     if said:
         edges = edges.unionByName(decisions.edges(products, said).withColumn("gtin", F.lit(False)))
     shared = products.sparkSession.sparkContext.broadcast(said or {})
-    facts = sum((F.col(name).isNotNull().cast("int") for name in ("description", "model_number")), F.lit(0))
-    facts = facts + F.greatest(F.coalesce(F.size("attributes"), F.lit(0)), F.lit(0))
-    offers = products.select(
-        "product_id",
-        "source",
-        "region",
-        "title",
-        "language",
-        "brand",
-        "gtin",
-        "model_number",
-        F.col("price").cast("double").alias("price"),
-        "currency",
-        "attributes",
-        "item_group",
-        precedence.rank(settings.golden.order, settings.golden.sources).alias("rank"),
-        F.xxhash64("description", "model_number", "price", "currency", "attributes").alias("listing"),
-        F.when(F.col("price").isNull(), 0).otherwise(facts).alias("facts"),
-    )
+    offers = offered(products, settings)
 
     def spread(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for table in packed.gather(batches):
@@ -195,6 +177,31 @@ def duplicates(
     spreads = spreads.union(components.roots(edges, packed.count(products), shards, "gtin"))
     blocks = packed.step(spreads, block, shards)
     return packed.step(blocks, settle, shards, DUPLICATES)
+
+
+def offered(products: DataFrame, settings: Dedupe) -> DataFrame:
+    """What `resolve` needs to know of every product, but for the place of its title and what links it."""
+    from pyspark.sql import functions as F
+
+    facts = sum((F.col(name).isNotNull().cast("int") for name in ("description", "model_number")), F.lit(0))
+    facts = facts + F.greatest(F.coalesce(F.size("attributes"), F.lit(0)), F.lit(0))
+    return products.select(
+        "product_id",
+        "source",
+        "region",
+        "title",
+        "language",
+        "brand",
+        "gtin",
+        "model_number",
+        F.col("price").cast("double").alias("price"),
+        "currency",
+        "attributes",
+        "item_group",
+        precedence.rank(settings.golden.order, settings.golden.sources).alias("rank"),
+        F.xxhash64("description", "model_number", "price", "currency", "attributes").alias("listing"),
+        F.when(F.col("price").isNull(), 0).otherwise(facts).alias("facts"),
+    )
 
 
 def resolve(offers: list[Offer], near: Near, similarity: float, likely: Scores | None = None) -> list[Group]:
@@ -340,10 +347,10 @@ def _decided(offers: list[Offer]) -> list[Group]:
 
 
 def _gtin_agrees(group: Group, other: Group) -> bool:
-    return all(_same_gtin(a, b) for a in group.members for b in other.members)
+    return all(same_gtin(a, b) for a in group.members for b in other.members)
 
 
-def _same_gtin(a: Offer, b: Offer) -> bool:
+def same_gtin(a: Offer, b: Offer) -> bool:
     if b.one in a.apart:
         return False
     one_language = not (a.language and b.language) or a.language == b.language
@@ -496,7 +503,7 @@ def _resolved(
         rows["matched_by"].append(",".join(words) or None)
         rows["group_size"].append(len(group.members))
 
-    for i, offer in enumerate(_offers(table, places, said)):
+    for i, offer in enumerate(offers_of(table, places, said)):
         if held and blocks[i] != blocks[i - 1]:
             close()
             held, at = [], {}
@@ -526,7 +533,7 @@ def _evidence(lead: Offer, member: Offer, score: float, similarity: float) -> li
     return [*words, "title"] if score >= similarity else words
 
 
-def _offers(table: pa.Table, places: list[int], said: Constraints) -> Iterator[Offer]:
+def offers_of(table: pa.Table, places: list[int], said: Constraints) -> Iterator[Offer]:
     columns = (
         "product_id", "source", "region", "currency", "title", "language", "brand", "gtin", "link", "model_number",
         "price", "attributes", "rank", "listing", "facts", "item_group",
