@@ -59,12 +59,11 @@ def against(a: Offer, b: Offer, similarity: float, threshold: float) -> list[str
         return []
     if b.one in a.apart:
         return ["a steward said that they are different"]
-    variants = _variants(a, b)
+    variants, doubts = _variants(a, b), []
     if a.link and a.link == b.link:
-        said = list(variants)
         if not survivors.same_gtin(a, b):
-            said.append("the GTIN is not believed: the titles share no word, or one seller states other attributes")
-        if not said:
+            doubts.append("the GTIN is not believed: the titles share no word, or one seller states other attributes")
+        if not variants and not doubts:
             return []
     reasons = []
     if not a.title or not b.title:
@@ -90,7 +89,7 @@ def against(a: Offer, b: Offer, similarity: float, threshold: float) -> list[str
             reasons.append(f"one seller lists both, and states less than {FACTS} facts beside title and price")
         elif a.variants is not None and a.variants == b.variants:
             reasons.append("one seller lists them as variants of one item group")
-    return reasons
+    return [*doubts, *reasons] if reasons else []
 
 
 def _variants(a: Offer, b: Offer) -> list[str]:
