@@ -25,9 +25,9 @@ def rank(criteria: Sequence[str], sources: Sequence[str] = ()) -> Column:
     """
     from pyspark.sql import functions as F
 
-    place = F.array_position(F.array(*map(F.lit, sources)), F.col("source")) if sources else F.lit(0)
+    places = [F.when(F.col("source") == name, place) for place, name in enumerate(sources)]
     columns = {
-        "source": F.when(place > 0, place).otherwise(len(sources) + 1),
+        "source": F.coalesce(*places, F.lit(len(sources))),
         "gtin": F.col("gtin").isNull(),
         "completeness": -completeness(),
         "recency": F.coalesce(-F.unix_micros("source_updated_at"), F.lit(2**63 - 1)),
