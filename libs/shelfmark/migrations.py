@@ -58,6 +58,15 @@ def stamp(spark: SparkSession, path: str, contract: Table) -> None:
         spark.sql(f"ALTER TABLE delta.`{quoted}` SET TBLPROPERTIES ('{PROPERTY}' = '{contract.version}')")
 
 
+def mark_deletions(spark: SparkSession, path: str) -> None:
+    """Let deletions of the Delta table at `path` be marked in deletion vectors from now on."""
+    quoted = path.replace("`", "``")
+    name = "delta.enableDeletionVectors"
+    rows = spark.sql(f"SHOW TBLPROPERTIES delta.`{quoted}` ('{name}')").collect()
+    if not rows or rows[0]["value"] != "true":
+        spark.sql(f"ALTER TABLE delta.`{quoted}` SET TBLPROPERTIES ('{name}' = 'true')")
+
+
 def current(df: DataFrame, contract: Table, version: int) -> DataFrame:
     """`df`, read from a table of `version`, with the columns of today's contract in its order.
 

@@ -72,6 +72,14 @@ class Outcome:
     stopped: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Since:
+    """What differs from the job's last run that ended well: its commit, and `changed` of it."""
+
+    last: Commit
+    changed: list[str]
+
+
 class Run:
     """What a recipe works with: tables of one branch, by contract."""
 
@@ -93,6 +101,7 @@ class Run:
         self.accepted = against.accepted(settings.accept, settings.accepted_by)
         self.rewritten: dict[str, str] = {}
         self.unchanged: dict[str, str] = {}
+        self.since: Since | None = None
         self.log = logging.LoggerAdapter(logging.getLogger("shelfmark"), {"run_id": run_id, "job": job})
 
     # -- tables -------------------------------------------------------------------------------------------------
@@ -161,6 +170,26 @@ class Run:
             merge = merge.whenNotMatchedBySourceDelete(gone)
         merge.execute()
         self.rows[name] = self.rows.get(name, 0) + _rows_written(self.spark, path)
+
+    def swap(self, name: str, gone: DataFrame, df: DataFrame) -> None:
+        """Delete the rows that have a key of `gone`, whose columns are some of the table's, then append `df`.
+
+        For a small part of a large table: the rows that go are marked in deletion vectors, and no file that holds
+        others beside them is written again; `maintain` does that when it compacts.
+        """
+        from delta.tables import DeltaTable
+        from pyspark.sql import functions as F
+
+        contract = table(name)
+        path = self.write_path(name)
+        migrations.prepare(self.spark, path, contract)
+        migrations.mark_deletions(self.spark, path)
+        on = " AND ".join(f"t.{key} = s.{key}" for key in gone.columns)
+        target = DeltaTable.forPath(self.spark, path).alias("t")
+        target.merge(F.broadcast(gone).alias("s"), on).whenMatchedDelete().execute()
+        migrations.writer(conform(df, contract), contract, "append").option("mergeSchema", "true").save(path)
+        self.rows[name] = self.rows.get(name, 0) + _rows_written(self.spark, path)
+        self.log.info("wrote %s rows=%d", name, self.rows[name])
 
     def delete(self, name: str, condition: Column) -> None:
         """Delete the rows of a table that meet a condition."""
@@ -440,7 +469,9 @@ def _execute(
     run.log.info("started attempt=%d base=%s", run.attempt, run.base.id if run.base else "empty")
     fingerprint = recipe_fingerprint(settings)
     last = next((c for c in mine if c.metadata.get("status") == "done"), None)
-    if not force and not always and last and not changed(lake, last, fingerprint):
+    if last and not force and not always:
+        run.since = Since(last, changed(lake, last, fingerprint))
+    if run.since and not run.since.changed:
         run.journal("skipped", f"inputs as in {last.metadata['run_id']}", [])
         commit = lake.publish(run.branch, f"{job}: skipped", run.metadata("skipped"), run.checks([]))
         run.log.info("skipped: inputs as in run %s", last.metadata["run_id"])

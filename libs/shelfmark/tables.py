@@ -316,6 +316,26 @@ TABLES: dict[str, Table] = {
             packed=True,
         ),
         Table(
+            "silver.lsh_index",
+            "products as dedupe knows them from run to run, packed to arrays; of no use but to it",
+            (
+                Field("segment", "int", "0: made anew of all products; then one more a run that added to it", False),
+                Field("part", "bigint", "row of the segment", False),
+                Field("kind", "string", "products, or gone (they count no more in earlier segments)", False),
+                Field("products", "int", "products of the row", False),
+                Field("product", "binary", "xxhash64 of each product_id, little-endian"),
+                Field("title", "binary", "64-bit hash of each normalised title, 0 where there is none"),
+                Field(
+                    "identity", "binary", "64-bit hashes of image_id, image, gtin and item_group of each, 0 where none"
+                ),
+                Field("low", "binary", "low 32 bits of the band keys of each title, in the order of the bands"),
+                Field("high", "binary", "high 8 bits of the band keys"),
+                _RUN_ID,
+            ),
+            ("segment", "part"),
+            "dedupe",
+        ),
+        Table(
             "silver.duplicate_events",
             "a product whose duplicate group has another id than in the run before",
             (

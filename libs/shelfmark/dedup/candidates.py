@@ -23,16 +23,19 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from shelfmark.config import Dedupe
+    from shelfmark.dedup.index import Around
 
 PAIRS = "left string, right string, similarity double"
 
 
-def near_pairs(products: DataFrame, settings: Dedupe) -> DataFrame:
+def near_pairs(products: DataFrame, settings: Dedupe, around: Around | None = None) -> DataFrame:
     """Pairs of products whose titles are near duplicates: (left, right, similarity), left < right.
 
     `products` needs product_id and title. The smallest product_id stands for all products of one normalised title:
     it is paired with each of them (similarity 1.0), and near titles are paired through theirs; so the number of
     pairs grows with the products even where 100,000 titles are equal. Products without a title are in no pair.
+    Where `products` are a part of all, it is whole leak groups, and `around` holds who stands in their buckets beside
+    them (`index.around`): it draws the same stars as all would.
     A pair of distinct titles is found with probability 1 - (1 - J**r)**b, and never below `settings.similarity`.
     """
     size, words, similarity = settings.shingle, settings.unit == "words", settings.similarity
@@ -56,7 +59,7 @@ def near_pairs(products: DataFrame, settings: Dedupe) -> DataFrame:
 
     def bucket(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
         if "bands" in tables:
-            left, right = kernel.star_edges(*kernel.bands_of(tables["bands"]))
+            left, right = _edges(kernel.bands_of(tables["bands"]), tables.get("around"))
             left, right, _ = kernel.tally(left, right)
             yield from packed.pack("candidate", pa.table({"left": left, "right": right}), left, shards)
             wanted = _distinct(right)
@@ -104,9 +107,29 @@ def near_pairs(products: DataFrame, settings: Dedupe) -> DataFrame:
             yield from near.filter(pc.greater_equal(near["similarity"], similarity)).to_batches()
 
     signed = products.select("product_id", "title").mapInArrow(sign, packed.SCHEMA)
+    if around is not None:
+        signed = signed.union(around.buckets)
     candidates = packed.step(signed, bucket, shards, through=("title",), raws=("bands",))
     halves = packed.step(candidates, fetch, shards)
     return packed.step(halves, confirm, shards, PAIRS)
+
+
+def _edges(bands: tuple[np.ndarray, ...], around: pa.Table | None) -> tuple[np.ndarray, np.ndarray]:
+    """`kernel.star_edges` of the titles at hand, with those `around` (key, title) as anchors that get no edge."""
+    if around is None:
+        return kernel.star_edges(*bands)
+    low, high, owner, members = bands
+    keys, others = around["key"].to_numpy(), around["title"].to_numpy()
+    left, right = kernel.star_edges(
+        np.append(low, keys.astype(np.uint32)),
+        np.append(high, (keys >> np.uint64(32)).astype(np.uint8)),
+        np.append(owner, np.arange(len(members), len(members) + len(others), dtype=owner.dtype)),
+        np.append(members, others),
+    )
+    others = _distinct(others)
+    bits = kernel.bitmap(others)
+    mine = ~(kernel.among(left, others, bits) | kernel.among(right, others, bits))
+    return left[mine], right[mine]
 
 
 def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -19,6 +19,8 @@ from shelfmark.dedup import components, kernel, packed
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from shelfmark.dedup.index import Around
+
 MAX_TITLES = 50
 """An identity value on more than this many different titles is none: a placeholder picture, a default GTIN. One
 product rarely has more than a dozen titles, a group of variants (colours x sizes) a few dozen."""
@@ -27,7 +29,7 @@ BUCKETS = 16
 IDENTITIES = ("image_id", "image", "gtin", "item_group")
 
 
-def leak_groups(products: DataFrame, pairs: DataFrame) -> DataFrame:
+def leak_groups(products: DataFrame, pairs: DataFrame, around: Around | None = None) -> DataFrame:
     """silver.leak_groups (product_id, leak_group, bucket): everything that would leak across a split, generously.
 
     Together are the near pairs (`candidates.near_pairs`: same title, or J above the threshold), and products that
@@ -36,11 +38,12 @@ def leak_groups(products: DataFrame, pairs: DataFrame) -> DataFrame:
     rule, a duplicates group is always within one leak group. leak_group is the smallest product_id; bucket its Spark
     hash modulo 16.
 
-    `products` needs product_id, source, title, gtin, item_group, image and image_id.
+    `products` needs product_id, source, title, gtin, item_group, image and image_id; where they are a part of all, it is
+    whole leak groups, and `around` what of the others counts (`index.around`).
     """
     from pyspark.sql import functions as F
 
-    edges = pairs.select("left", "right").unionByName(identity_edges(products, IDENTITIES))
+    edges = pairs.select("left", "right").unionByName(identity_edges(products, IDENTITIES, around))
     return assign(products, edges, "leak_group").withColumn(
         "bucket", F.expr(f"pmod(hash(leak_group), {BUCKETS})").cast("int")
     )
@@ -55,35 +58,24 @@ def group_sizes(groups: DataFrame, column: str = "leak_group") -> DataFrame:
     return sizes.groupBy("size").count().withColumnRenamed("count", "groups").orderBy("size", ascending=False)
 
 
-def identity_edges(products: DataFrame, identities: tuple[str, ...]) -> DataFrame:
+def identity_edges(products: DataFrame, identities: tuple[str, ...], around: Around | None = None) -> DataFrame:
     """(left, right): the smallest product of each identity value with the others; `MAX_TITLES` as in `leak_groups`."""
     shards = packed.shards_of(products)
+    banned = around and around.banned
     wanted = ["product_id", "source", "title", *identities]
 
     def spread(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for table in packed.gather(batches):
             titles = kernel.text_keys(*kernel.text_buffers(kernel.normalise(table["title"])))
             for name in identities:
-                stated = table[name].cast(pa.string())
-                known = pc.fill_null(pc.not_equal(stated, ""), False)
-                if not pc.any(known).as_py():
-                    continue
-                value, scope = stated.filter(known), pa.scalar("")
-                if name == "item_group":  # a vendor's own: the same text of another vendor means nothing
-                    scope = table["source"].cast(pa.string()).filter(known)
-                elif name == "image":  # and so is a path; an address is everybody's
-                    source = table["source"].cast(pa.string()).filter(known)
-                    scope = pc.if_else(pc.match_substring(value, "//"), "", source)
-                value = pc.binary_join_element_wise(name, scope, value, "\x1e").combine_chunks()
-                value = kernel.text_keys(*kernel.text_buffers(value))
-                rows = pa.table(
-                    {
-                        "value": value,
-                        "title": pa.array(titles).filter(known.combine_chunks()),
-                        "product_id": table["product_id"].filter(known),
-                    }
-                )
-                yield from packed.pack("identity", rows, value, shards)
+                value, places = identity_keys(table, name)
+                if banned is not None:
+                    real = ~kernel.among(value, *banned.value)
+                    value, places = value[real], places[real]
+                if len(value):
+                    ids = table["product_id"].take(pa.array(places))
+                    rows = pa.table({"value": value, "title": titles[places], "product_id": ids})
+                    yield from packed.pack("identity", rows, value, shards)
 
     def link(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
         found = tables["identity"]
@@ -96,6 +88,23 @@ def identity_edges(products: DataFrame, identities: tuple[str, ...]) -> DataFram
 
     spreads = products.select(*wanted).mapInArrow(spread, packed.SCHEMA)
     return packed.step(spreads, link, shards, "left string, right string")
+
+
+def identity_keys(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A 64-bit hash (uint64) of each value stated in column `name` of `IDENTITIES`, and in which rows it is (int64)."""
+    stated = table[name].cast(pa.string())
+    known = pc.fill_null(pc.not_equal(stated, ""), False)
+    places = np.flatnonzero(known.to_numpy())
+    if not len(places):
+        return np.empty(0, np.uint64), places
+    value, scope = stated.filter(known), pa.scalar("")
+    if name == "item_group":  # a vendor's own: the same text of another vendor means nothing
+        scope = table["source"].cast(pa.string()).filter(known)
+    elif name == "image":  # and so is a path; an address is everybody's
+        source = table["source"].cast(pa.string()).filter(known)
+        scope = pc.if_else(pc.match_substring(value, "//"), "", source)
+    value = pc.binary_join_element_wise(name, scope, value, "\x1e").combine_chunks()
+    return kernel.text_keys(*kernel.text_buffers(value)), places
 
 
 def assign(products: DataFrame, edges: DataFrame, column: str) -> DataFrame:

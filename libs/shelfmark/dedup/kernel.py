@@ -414,6 +414,11 @@ def band_keys(signature, bands):
     return keys
 
 
+def band_shards(keys):
+    """Hashes (uint64) by which `packed.pack` brings rows to the shards that `band_blobs` sends the `band_keys` to."""
+    return keys * _GOLDEN
+
+
 @njit(cache=True, nogil=True)
 def band_blobs(keys, members, shards):
     """The `band_keys` (n x bands) of each member, for the shards of the keys: (bytes uint8, bounds int64 shards + 1).
@@ -552,6 +557,57 @@ def _star(bucket, left, right, at):
                 left[at], right[at] = second, x
                 at += 1
     return at
+
+
+@njit(cache=True, nogil=True)
+def bitmap(keys):
+    """A bitmap of the low 32 bits of the hashes `keys`: most that are not among them are told at one look (`among`)."""
+    size = 64
+    while size < 16 * len(keys) and size < 1 << 31:
+        size *= 2
+    bits = np.zeros(size // 64, np.uint64)
+    for key in keys:
+        place = key & np.uint64(size - 1)
+        bits[place >> np.uint64(6)] |= np.uint64(1) << (place & np.uint64(63))
+    return bits
+
+
+@njit(cache=True, nogil=True)
+def _is_among(key, wanted, bits):
+    place = key & np.uint64(64 * len(bits) - 1)
+    if not bits[place >> np.uint64(6)] >> (place & np.uint64(63)) & np.uint64(1):
+        return False
+    low, high = 0, len(wanted)
+    while low < high:
+        middle = (low + high) // 2
+        if wanted[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low < len(wanted) and wanted[low] == key
+
+
+@njit(cache=True, nogil=True)
+def among(keys, wanted, bits):
+    """Whether each hash (uint64) is one of `wanted`, sorted, whose `bitmap` is `bits`."""
+    found = np.empty(len(keys), np.bool_)
+    for i in range(len(keys)):
+        found[i] = _is_among(keys[i], wanted, bits)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def bands_among(low, high, wanted, bits):
+    """Places of the `band_keys`, given by their low 32 and high 8 bits, that are among `wanted` (as in `among`)."""
+    places = np.empty(16, np.int64)
+    at = 0
+    for i in range(len(low)):
+        if _is_among(np.uint64(low[i]) | np.uint64(high[i]) << _S32, wanted, bits):
+            if at == len(places):
+                places = np.append(places, np.empty(at, np.int64))
+            places[at] = i
+            at += 1
+    return places[:at].copy()
 
 
 @njit(cache=True, nogil=True)

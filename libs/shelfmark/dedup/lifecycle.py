@@ -19,22 +19,26 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def keep_ids(found: DataFrame, before: DataFrame, presence: DataFrame, run_id: str) -> tuple[DataFrame, DataFrame]:
+def keep_ids(
+    found: DataFrame, before: DataFrame, presence: DataFrame, run_id: str, names: DataFrame | None = None
+) -> tuple[DataFrame, DataFrame]:
     """(silver.duplicates with the ids of `before` where they go on, the products whose group has another id than before).
 
     `found` and `before` have the columns of silver.duplicates, `found` with groups named after their survivors; it is
     read several times. `presence` needs product_id and first_seen. The second frame has product_id, event, group_id and
     from_group_id, as silver.duplicate_events: `joined` where the group it was in is no more, `split` where it goes on.
+    Where `found` is a part of all, `names` (group_id) are those of its products that name a group outside of it.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    if before.isEmpty():
+    if before.isEmpty() and (names is None or names.isEmpty()):
         return found, found.limit(0).selectExpr("product_id", "'' AS event", "group_id", "'' AS from_group_id")
     together = found.where("group_size > 1").select("product_id")
     known = before.where("group_size > 1 OR group_id <> product_id")
     # Products that an id names take part too: their own may be another's.
-    concerned = together.union(known.select("product_id")).union(known.select("group_id")).distinct()
+    concerned = together.union(known.select("product_id")).union(known.select("group_id"))
+    concerned = (concerned if names is None else concerned.union(names)).distinct()
     now = found.select("product_id", F.col("group_id").alias("place"))
     was = before.select("product_id", F.col("group_id").alias("id"), F.col("survivor").alias("led"))
     moves = concerned.join(now, "product_id").join(was, "product_id", "left").localCheckpoint()
@@ -49,7 +53,8 @@ def keep_ids(found: DataFrame, before: DataFrame, presence: DataFrame, run_id: s
     claims = claims.join(age, "id", "left").withColumn("turn", F.row_number().over(oldest)).localCheckpoint()
 
     kept = claims.where("turn = 1").select("place", F.col("id").alias("kept"))
-    taken = kept.select(F.col("kept").alias("place"), F.lit(True).alias("taken"))
+    taken = kept.select(F.col("kept").alias("place"))
+    taken = (taken if names is None else taken.union(names)).distinct().withColumn("taken", F.lit(True))
     fresh = F.substring(F.sha2(F.concat_ws("\x1f", "place", F.lit(run_id)), 256), 1, 32)
     name = F.coalesce("kept", F.when(F.col("taken"), fresh), "place").alias("name")
     places = moves.select("place").distinct()

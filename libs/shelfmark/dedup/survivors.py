@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from shelfmark.config import Dedupe
+    from shelfmark.dedup.index import Around
 
 DUPLICATES = (
     "product_id string, region string, group_id string, survivor boolean, relation string, similarity double, "
@@ -112,12 +113,13 @@ def duplicates(
     settings: Dedupe | None = None,
     likely: DataFrame | None = None,
     said: Constraints | None = None,
+    around: Around | None = None,
 ) -> DataFrame:
     """silver.duplicates: every product with its group, one row each; see `resolve` for the rules.
 
     `pairs` are `candidates.near_pairs` of the same products, made with the same `settings`; `likely` the pairs that the
     scorer takes for one product (`scored.merging`: left, right, score), if there is a model; `said` what stewards decided
-    (`decisions.constraints`).
+    (`decisions.constraints`); `around` as in `groups.leak_groups`.
     The survivor is the first record by `settings.golden` (`precedence.rank`), then the smallest product_id. relation is
     `single` or `same`; similarity of a member is to the survivor's title; matched_by of a survivor names the evidence
     of all its members.
@@ -129,7 +131,7 @@ def duplicates(
     settings = settings or Dedupe()
     size, words, similarity = settings.shingle, settings.unit == "words", settings.similarity
     shards = packed.shards_of(products)
-    gtins = groups.identity_edges(products, ("gtin",)).withColumn("gtin", F.lit(True))
+    gtins = groups.identity_edges(products, ("gtin",), around).withColumn("gtin", F.lit(True))
     edges = pairs.select("left", "right", F.lit(False).alias("gtin")).unionByName(gtins)
     if likely is not None:
         edges = edges.unionByName(likely.select("left", "right", F.lit(False).alias("gtin")))

@@ -110,6 +110,19 @@ def table(
     return TableDiff(contract.name, added or 0, removed or 0, changed or 0, read, files, samples)
 
 
+def replaced(
+    spark: SparkSession, lake: Lake, before: str, after: str, contract: Table
+) -> tuple[DataFrame | None, DataFrame | None]:
+    """(rows of `before`, rows of `after`) in files of a table of one owner that only one of the two versions has.
+
+    What they hold beside may be equal: a file is written again for one row of it. None where there is no such file.
+    """
+    sides = [side(spark, lake.read_path(ref, contract.path)) for ref in (before, after)]
+    one, other = (set(s.files) if s else set() for s in sides)
+    shared = one & other if all(s and not s.whole for s in sides) and sides[0].version == sides[1].version else set()
+    return _rows(spark, sides[0], one - shared, contract), _rows(spark, sides[1], other - shared, contract)
+
+
 def side(spark: SparkSession, root: str | None) -> Side | None:
     """A Delta folder at a version; None where it is not there. Reads its log alone."""
     if root is None:

@@ -1,0 +1,391 @@
+"""What a dedupe run has to look at: all products, or those that changed and whose groups they may change.
+
+A group of silver.leak_groups is a closed world: no near pair, GTIN, decision or golden record reaches over its edge. So a
+run needs to do only the groups that a change touches, and leaves the rows of all others as they are:
+
+1. Changed products: rows of silver.products in files that the last run did not read, compared by content.
+2. Who they touch, by one pass over silver.lsh_index (`index.probe`): products of a title, or of an identity value that is
+   or was evidence, and titles whose candidate edges differ because a title joined or left their bucket.
+3. The part: the leak groups of all those, whole, and the new products.
+4. What stands around it (`index.around`): a bucket's smallest titles may be others', and a value be on too many titles.
+
+The verbs of the full run on the part then give the rows of the full run, to the last one: tests/dedup/test_incremental.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from shelfmark.dedup import decisions, groups, index, kernel, packed
+from shelfmark.lake import NotFound, diff
+from shelfmark.tables import table
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+    from shelfmark.run import Run
+
+log = logging.getLogger(__name__)
+
+INPUTS = ("silver.products", "silver.presence", "silver.match_decisions")
+"""Tables that may differ from what the last run read; of presence only first_seen counts, which never changes."""
+
+SHARE = 0.1
+"""Share of the products that may have changed, and three times that may be concerned: above, all are done anew."""
+
+PART = 500_000
+"""Products of a part: their band keys, 130 bytes a product, are sent to every executor."""
+
+WORN = 0.2
+"""Share of the index that may be of products that are gone; past that it is made anew."""
+
+
+class TooMuch(Exception):
+    """All products are to be done; says why."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Products to do, with what is known of them.
+
+    `products`: their rows of silver.products. `before`: those of silver.duplicates, also of products that are gone.
+    `names`: group_ids of other groups that are product_ids of these, or None. `around`: see `index.around`. `gone`: the
+    product_ids whose rows are replaced. The last three are None where `products` are all.
+    """
+
+    run: Run
+    why: str
+    products: DataFrame
+    before: DataFrame
+    presence: DataFrame
+    names: DataFrame | None = None
+    around: index.Around | None = None
+    gone: DataFrame | None = None
+    segment: DataFrame | None = None
+    changed: int = 0
+    largest: int = 0
+
+    @property
+    def whole(self) -> bool:
+        return self.gone is None
+
+    def write(self, name: str, df: DataFrame) -> None:
+        """Write the part's rows of a table, in the place of those of before."""
+        if self.whole:
+            self.run.write(name, df)
+        elif "group_id" in table(name).keys:
+            self.run.swap(name, self.before.select("group_id").distinct(), df)
+        else:
+            self.run.swap(name, self.gone, df)
+
+    def grouped(self, found: DataFrame) -> DataFrame:
+        """The part's rows of silver.duplicates, `found`, as written."""
+        return self.run.read("silver.duplicates") if self.whole else found
+
+    def remember(self) -> None:
+        """Write to silver.lsh_index what the next run needs to know."""
+        if self.segment is not None:
+            self.run.write("silver.lsh_index", self.segment, append=True)
+        else:
+            stored = _stamped(self.run, index.rows(self.products, self.run.settings.dedupe), 0)
+            self.run.write("silver.lsh_index", stored)
+
+    def largest_group(self) -> int:
+        """Products of the largest leak group, after they were written."""
+        every = self.run.read("silver.leak_groups")
+        if self.whole or self.largest == 0:
+            largest = groups.group_sizes(every).head()
+            return largest.size if largest else 0
+        from pyspark.sql import functions as F
+
+        mine = every.join(F.broadcast(self.products.select("product_id")), "product_id", "left_semi")
+        largest = groups.group_sizes(mine).head()
+        return max(self.largest, largest.size if largest else 0)
+
+
+def part_of(run: Run) -> Part:
+    """The part that this run has to do, all products where that is no dearer or cannot be told; the log says why."""
+    try:
+        found = _part(run)
+    except (TooMuch, index.TooMany) as reason:
+        why = str(reason) or f"more than {index.LIMIT:,} products share a title, value or bucket with what changed"
+        found = Part(run, why, run.read("silver.products"), run.read("silver.duplicates"), run.read("silver.presence"))
+    run.note(scope="all" if found.whole else "changed", scope_because=found.why)
+    return found
+
+
+def _obstacle(run: Run) -> str | None:
+    """Why nothing can be told from the run before."""
+    if run.since is None:
+        return "the first run, or forced"
+    if run.settings.dedupe.scorer.model is not None:
+        return "a scorer compares all"
+    expected = {folder for name in INPUTS for folder in table(name).folders}
+    if other := [what for what in run.since.changed if what not in expected]:
+        return "changed: " + ", ".join(other)
+    if not run.has("silver.lsh_index"):
+        return "no silver.lsh_index yet"
+    return None
+
+
+def _part(run: Run) -> Part:
+    from pyspark.sql import functions as F
+
+    if obstacle := _obstacle(run):
+        raise TooMuch(obstacle)
+    settings, spark = run.settings.dedupe, run.spark
+    products, read = run.read("silver.products"), run.since.last.metadata["input_commit"]
+    total = packed.count(products)
+    fresh, left = changed_products(run, read, total)
+    known = run.read("silver.lsh_index")
+    gone = index.gone(known)
+    segment = (known.agg(F.max("segment")).head()[0] or 0) + 1
+
+    rows = index.rows(fresh, settings)
+    added = index.collected(rows)
+    removed = index.probe(known, gone, left) if len(left) else index.collected(rows.limit(0))
+    decided = _hashes(spark, _decided_anew(run, read))
+    maybe = np.setxor1d(_real(added.title), _real(removed.title))
+    now, was = np.isin(added.holders, maybe), np.isin(removed.holders, maybe)
+    touched = index.probe(
+        known,
+        gone,
+        np.concatenate([left, decided]),
+        np.union1d(_real(added.title), _real(removed.title)),
+        np.union1d(_real(added.values), _real(removed.values)),
+        np.concatenate([added.keys[now], removed.keys[was]]),
+    )
+    concerned = np.concatenate(
+        [left, decided, affected(touched, added, left, maybe, (added.keys[now], added.holders[now]))]
+    )
+
+    leak = run.read("silver.leak_groups").select("product_id", "leak_group")
+    hashes = _frame(spark, np.unique(concerned))
+    named = leak.join(F.broadcast(hashes), F.xxhash64("product_id") == F.col("hash"), "left_semi")
+    mine = leak.join(F.broadcast(named.select("leak_group").distinct()), "leak_group", "left_semi").localCheckpoint()
+    size = mine.count() + fresh.count()
+    if size > min(PART, max(3 * SHARE * total, 1000)):
+        raise TooMuch(f"{size:,} of {total:,} products are in groups with what changed")
+    inside = _hashes(spark, mine.select("product_id"))
+    ids = mine.select("product_id").union(fresh.select("product_id")).distinct().localCheckpoint()
+    part = products.join(F.broadcast(ids), "product_id", "left_semi").localCheckpoint()
+    around = index.around(known, gone, index.collected(index.rows(part, settings)), inside, packed.shards_of(part))
+
+    duplicates = run.read("silver.duplicates")
+    before = duplicates.join(F.broadcast(mine.select("product_id")), "product_id", "left_semi").localCheckpoint()
+    named = duplicates.where("group_id <> product_id").select("product_id", "group_id")
+    named = named.join(F.broadcast(ids.withColumnRenamed("product_id", "group_id")), "group_id", "left_semi")
+    names = named.join(F.broadcast(mine.select("product_id")), "product_id", "left_anti").select("group_id").distinct()
+    old_names = before.select(F.col("group_id").alias("product_id")).distinct()
+    presence = run.read("silver.presence").join(F.broadcast(old_names), "product_id", "left_semi")
+
+    lost = np.union1d(gone.product, left)
+    worn = len(lost) > WORN * total
+    if len(left):
+        rows = rows.unionByName(index.gone_row(spark, left))
+    was_largest = run.since.last.metadata.get("notes", {}).get("largest_leak_group", 0)
+    if was_largest <= (groups.group_sizes(mine).head() or [0])[0]:
+        was_largest = 0  # the largest is among these, and may be smaller now
+    changed = len(np.union1d(added.product, left))
+    return Part(
+        run,
+        f"{changed:,} products changed, {size:,} of {total:,} are in groups with them",
+        part,
+        before,
+        presence,
+        names,
+        around,
+        ids.union(mine.select("product_id")).distinct().localCheckpoint(),
+        None if worn else _stamped(run, rows, segment),
+        changed,
+        was_largest,
+    )
+
+
+def changed_products(run: Run, before: str, total: int) -> tuple[DataFrame, np.ndarray]:
+    """(rows of silver.products that are new or other than at commit `before`, hashes of the products that changed or went)."""
+    from pyspark.sql import functions as F
+
+    try:
+        old, new = diff.replaced(run.spark, run.lake, before, run.branch, table("silver.products"))
+    except NotFound:
+        raise TooMuch("the tables of the last run are pruned") from None
+    limit = max(int(SHARE * total), 1000)
+    if new is None:
+        new = run.read("silver.products").limit(0)
+    if old is None:
+        if (count := new.count()) > limit:
+            raise TooMuch(f"{count:,} of {total:,} products changed")
+        return new.localCheckpoint(), np.empty(0, np.uint64)
+    sides = [side.select(F.xxhash64("product_id").alias("product"), _content().alias("content")) for side in (old, new)]
+    both = sides[0].withColumn("new", F.lit(False)).union(sides[1].withColumn("new", F.lit(True)))
+    shards = max(run.spark.sparkContext.defaultParallelism, -(-total // packed.SHARD_ROWS))
+    found = _differences(both, shards, limit)
+    fresh = new.join(
+        F.broadcast(_frame(run.spark, found[True])), F.xxhash64("product_id") == F.col("hash"), "left_semi"
+    )
+    return fresh.localCheckpoint(), found[False]
+
+
+def _content() -> Column:
+    """A hash of all that dedupe reads of a product; nulls count, which a hash of columns passes over."""
+    from pyspark.sql import functions as F
+
+    beside = ("source", "region", "language", "image", "image_id", "item_group", "source_updated_at")
+    told = [part for name in beside for part in (F.col(name), F.col(name).isNull())]
+    return F.xxhash64("content_hash", *told)
+
+
+def _differences(both: DataFrame, shards: int, limit: int) -> dict[bool, np.ndarray]:
+    """Hashes of products whose content is not equal on both sides: {True: as they are new, False: as they were}."""
+
+    def spread(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for rows in packed.gather(batches):
+            keys = rows["product"].to_numpy().view(np.uint64)
+            yield from packed.pack("row", rows, keys, shards)
+
+    def compare(tables: packed.Tables) -> Iterator[pa.RecordBatch]:
+        rows = tables["row"]
+        product, content = (rows[name].to_numpy().view(np.uint64) for name in ("product", "content"))
+        new = rows["new"].to_numpy(zero_copy_only=False)
+        # Equal rows of both sides cancel out.
+        order = np.lexsort((new, content, product))
+        product, content, new = product[order], content[order], new[order]
+        pairs = np.flatnonzero((product[1:] == product[:-1]) & (content[1:] == content[:-1]) & (new[1:] != new[:-1]))
+        differs = np.ones(len(product), np.bool_)
+        differs[pairs] = differs[pairs + 1] = False
+        for kind, some in (("new", product[differs & new]), ("old", product[differs & ~new])):
+            some = np.unique(some)
+            if len(some) > limit:
+                yield packed.rows("over", [0], [b""])
+            elif len(some):
+                yield packed.rows(kind, [0], [some.tobytes()])
+
+    found = packed.step(both.mapInArrow(spread, packed.SCHEMA), compare, shards).collect()
+    sides = {
+        new: np.concatenate(
+            [np.empty(0, np.uint64), *(np.frombuffer(r.blob, np.uint64) for r in found if r.kind == kind)]
+        )
+        for new, kind in ((True, "new"), (False, "old"))
+    }
+    if max(map(len, sides.values())) > limit or any(row.kind == "over" for row in found):
+        raise TooMuch(f"more than {limit:,} products changed")
+    return sides
+
+
+def affected(
+    touched: index.Known,
+    added: index.Known,
+    left: np.ndarray,
+    maybe: np.ndarray,
+    fresh: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Products (hashes, of `touched`) with an edge that is no more, or new, to whatever changed.
+
+    `touched`: what the index has of all concerned, before. `added`: the products as they are new. `left`: hashes of
+    those that changed or went. `maybe`: titles that only one side has; `fresh` the (key, title) of those that are new.
+    """
+    stays = ~np.isin(touched.product, left)
+    before = np.isin(maybe, touched.title)
+    after = np.isin(maybe, touched.title[stays]) | np.isin(maybe, added.title)
+    coming, going = maybe[after & ~before], maybe[before & ~after]
+    titles = np.union1d(_real(added.title), touched.title[~stays])
+    ends = changed_ends(touched.keys, touched.holders, *fresh, coming, going)
+    mine = np.isin(touched.title, np.union1d(_real(titles), ends))
+    values = _evidence(touched, added, stays)
+    mine |= np.isin(touched.values, values).any(axis=1)
+    return touched.product[mine]
+
+
+def changed_ends(
+    keys: np.ndarray,
+    holders: np.ndarray,
+    new_keys: np.ndarray,
+    new_holders: np.ndarray,
+    coming: np.ndarray,
+    going: np.ndarray,
+) -> np.ndarray:
+    """Titles with a candidate edge that only one side has, when titles come to and go from their buckets.
+
+    `keys` and `holders` are (band key, title) of the buckets before, complete, `new_keys` and `new_holders` those of
+    titles that may come.
+    """
+    moved = np.concatenate([keys[np.isin(holders, going)], new_keys[np.isin(new_holders, coming)]])
+    some = np.isin(keys, moved)
+    before = keys[some], holders[some]
+    stay, come = ~np.isin(before[1], going), np.isin(new_holders, coming)
+    after = np.append(before[0][stay], new_keys[come]), np.append(before[1][stay], new_holders[come])
+    sides = [_edges(*before), _edges(*after)]
+    left, right = (np.concatenate(some) for some in zip(*sides))
+    left, right, count = kernel.tally(left, right)
+    return np.unique(np.concatenate([left[count == 1], right[count == 1]]))
+
+
+def _edges(keys: np.ndarray, holders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct candidate edges of (band key, title)."""
+    low, high = keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.uint8)
+    left, right = kernel.star_edges(low, high, np.arange(len(keys), dtype=np.uint32), holders)
+    left, right, _ = kernel.tally(left, right)
+    return left, right
+
+
+def _evidence(touched: index.Known, added: index.Known, stays: np.ndarray) -> np.ndarray:
+    """Identity values of products that changed that link products, before or after."""
+    concerned = np.union1d(_real(added.values), _real(touched.values[~stays]))
+    found = []
+    for side in (
+        ((touched.values, touched.title),),
+        ((touched.values[stays], touched.title[stays]), (added.values, added.title)),
+    ):
+        value = np.concatenate([values.ravel() for values, _ in side])
+        title = np.concatenate([np.repeat(titles, values.shape[1]) for values, titles in side])
+        some = np.isin(value, concerned)
+        value, title = value[some], title[some]
+        names, count = np.unique(value, return_counts=True)
+        distinct = np.unique(np.stack([value, title], axis=1), axis=0)[:, 0]
+        _, titles = np.unique(distinct, return_counts=True)
+        found.append(names[(count > 1) & (titles <= groups.MAX_TITLES)])
+    return np.union1d(*found)
+
+
+def _decided_anew(run: Run, before: str) -> DataFrame:
+    """product_id of what a steward's word on other products than before is about."""
+    from shelfmark.run import read_at
+
+    now = decisions.constraints(decisions.known(decisions.held(run.read("silver.match_decisions"))))
+    rows = read_at(run.spark, run.lake, before, "silver.match_decisions")
+    was = decisions.constraints(decisions.known(decisions.held(rows)))
+    differ = sorted(product for product in now.keys() | was.keys() if now.get(product) != was.get(product))
+    return run.spark.createDataFrame([(product,) for product in differ], "product_id string")
+
+
+def _hashes(spark, ids: DataFrame) -> np.ndarray:
+    from pyspark.sql import functions as F
+
+    hashed = ids.select(F.xxhash64("product_id").alias("hash")).toPandas()["hash"]
+    return hashed.to_numpy(np.int64).view(np.uint64)
+
+
+def _frame(spark, hashes: np.ndarray) -> DataFrame:
+    import pandas as pd
+
+    return spark.createDataFrame(pd.DataFrame({"hash": hashes.view(np.int64)}), "hash long")
+
+
+def _real(hashes: np.ndarray) -> np.ndarray:
+    """Distinct hashes without 0, which is none."""
+    hashes = np.unique(hashes)
+    return hashes[hashes > 0]
+
+
+def _stamped(run: Run, stored: DataFrame, segment: int) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    own = [F.lit(segment).alias("segment"), F.monotonically_increasing_id().alias("part")]
+    return stored.select(*own, "*", F.lit(run.run_id).alias("run_id"))
