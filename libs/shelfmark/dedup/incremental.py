@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 INPUTS = ("silver.products", "silver.presence", "silver.match_decisions")
 """Tables that may differ from what the last run read; of presence only first_seen counts, which never changes."""
 
+FEW = 100_000
+"""Products up to which a run over all is no slower: what finds the part is some dozens of small Spark jobs."""
+
 SHARE = 0.1
 """Share of the products that may have changed, and three times that may be concerned: above, all are done anew."""
 
@@ -142,6 +145,8 @@ def _part(run: Run) -> Part:
     settings, spark = run.settings.dedupe, run.spark
     products, read = run.read("silver.products"), run.since.last.metadata["input_commit"]
     total = packed.count(products)
+    if total <= FEW:
+        raise TooMuch(f"{total:,} products are few")
     fresh, left = changed_products(run, read, total)
     known = run.read("silver.lsh_index")
     gone = index.gone(known)

@@ -82,13 +82,13 @@ def generate(
     parts = []
     if processes == 1:
         for task in tasks:
-            parts.append(_write_chunk(task))
+            parts.append(write_chunk(task))
             if progress:
                 progress(len(parts), count)
     else:
         # Spawned, not forked: the caller may hold threads (Spark's gateway, Arrow's pools).
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            for part in pool.imap(_write_chunk, tasks):
+            for part in pool.imap(write_chunk, tasks):
                 parts.append(part)
                 if progress:
                     progress(len(parts), count)
@@ -132,7 +132,11 @@ def _write_taxonomy(out: Path) -> None:
         _csv(out / "taxonomy" / f"{name}.csv", [("source_path", "category_id"), *universe.vendor_map(vendor)])
 
 
-def _write_chunk(task: tuple[str, int, int, int, int, int, bool]) -> dict[str, Counter]:
+def write_chunk(task: tuple[str, int, int, int, int, int, bool]) -> dict[str, Counter]:
+    """Write one file a vendor, of a chunk: (folder, seed, number, first record, records, of them small ones, pictures).
+
+    Returns what it wrote, counted. A chunk past those of a catalogue is feeds of new products.
+    """
     folder, seed, chunk, start, count, small, pictures = task
     out = Path(folder)
     records = make_chunk(seed, chunk, start, count, small)
