@@ -63,6 +63,7 @@ def measure(rows: int, new: int, root: Path) -> tuple[float, float, int]:
 
     def job(name: str, run_id: str, *more: str) -> float:
         places = ["--env", "demo", "--home", str(home), "--data", str(demo)]
+        places += ["--set", f"taxonomy={demo}/taxonomy.csv", "--set", f"taxonomy_maps={demo}/taxonomy"]
         run([*shelfmark, "run", name, *places, "--run-id", run_id, *more], root)
         log = LocalLake(home / "lake").log()
         return next(c.metadata["seconds"] for c in log if c.metadata["job"] == name and c.metadata["run_id"] == run_id)

@@ -292,9 +292,19 @@ def mend(run: Run, groups: DataFrame) -> int:
 
 
 def clear(run: Run, request: Request) -> None:
-    """Leave no file and no log behind that holds what was erased: in all folders rewritten on the branch, and where
-    pages and snapshots land. Which products those hold is not known, so of single products all of them go: the next
+    """Leave no file and no log behind that holds what was erased: in all folders rewritten on the branch, in those that
+    may hold it as rows that are marked as deleted, and where pages and snapshots land. silver.lsh_index, hashes of
+    titles among them, is emptied; the next dedupe makes it anew. Which products those hold is not known, so of single products all of them go: the next
     ingest fetches them again."""
+    from delta.tables import DeltaTable
+
+    if run.rewritten and run.has("silver.lsh_index"):
+        name = "silver.lsh_index"
+        DeltaTable.forPath(run.spark, run.rewrite_path(name, table(name).path)).delete()
+    for name in TABLES:
+        for folder in upkeep.of_table(run, name):
+            if upkeep.has_marked(run.spark, run.lake.read_path(run.branch, folder)):
+                run.rewrite_path(name, folder)
     for folder in run.rewritten:
         upkeep.leave_no_trace(run.spark, run.lake.read_path(run.branch, folder), run.run_id)
     landing = api.landing(run.settings.home, request.source or "")

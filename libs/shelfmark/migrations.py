@@ -60,8 +60,7 @@ def stamp(spark: SparkSession, path: str, contract: Table) -> None:
 
 def mark_deletions(spark: SparkSession, path: str) -> None:
     """Let deletions of the Delta table at `path` be marked in deletion vectors from now on."""
-    quoted = path.replace("`", "``")
-    name = "delta.enableDeletionVectors"
+    quoted, name = path.replace("`", "``"), "delta.enableDeletionVectors"
     rows = spark.sql(f"SHOW TBLPROPERTIES delta.`{quoted}` ('{name}')").collect()
     if not rows or rows[0]["value"] != "true":
         spark.sql(f"ALTER TABLE delta.`{quoted}` SET TBLPROPERTIES ('{name}' = 'true')")

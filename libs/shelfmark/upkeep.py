@@ -40,6 +40,8 @@ LOG_FILES = 20
 """Log files before the last checkpoint from which on they are removed."""
 
 LOG = "_delta_log"
+MARKS = ".bin"
+"""Files of deletion vectors: the log alone knows which of them are used."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Contents:
     @property
     def stale(self) -> list[str]:
         """Data files that the table does not use any more."""
-        return sorted(name for name in self.sizes if not name.startswith(f"{LOG}/") and name not in self.live)
+        data = (name for name in self.sizes if not name.startswith(f"{LOG}/") and not name.endswith(MARKS))
+        return sorted(name for name in data if name not in self.live)
 
     @property
     def bytes(self) -> int:
@@ -193,13 +196,20 @@ def shorten_log(spark: SparkSession, path: str) -> None:
         file.getFileSystem(_hadoop(spark)).delete(file, False)
 
 
+def has_marked(spark: SparkSession, path: str) -> bool:
+    """Whether files of a Delta folder may hold rows that are only marked as deleted."""
+    return any(name.endswith(MARKS) for name, _ in _listed(spark, path))
+
+
 def leave_no_trace(spark: SparkSession, path: str, run_id: str) -> None:
     """Remove all files and log entries of a table but those of its newest state.
 
-    Files that are not used any more hold rows that were erased, and Delta's log quotes the least and greatest values of
-    files. So the log begins anew with an entry that quotes nothing.
+    Files that are not used any more hold rows that were erased, others may hold rows that are only marked as deleted,
+    and Delta's log quotes the least and greatest values of files. So the log begins anew with an entry that quotes nothing.
     """
     quoted = path.replace("`", "``")
+    if has_marked(spark, path):
+        spark.sql(f"REORG TABLE delta.`{quoted}` APPLY (PURGE)")
     spark.sql(f"ALTER TABLE delta.`{quoted}` SET TBLPROPERTIES ('shelfmark.erased' = '{run_id}')")
     vacuum(spark, path)
     shorten_log(spark, path)

@@ -132,7 +132,7 @@ def _obstacle(run: Run) -> str | None:
     expected = {folder for name in INPUTS for folder in table(name).folders}
     if other := [what for what in run.since.changed if what not in expected]:
         return "changed: " + ", ".join(other)
-    if not run.has("silver.lsh_index"):
+    if not run.has("silver.lsh_index") or run.read("silver.lsh_index").isEmpty():
         return "no silver.lsh_index yet"
     return None
 
