@@ -292,10 +292,12 @@ def mend(run: Run, groups: DataFrame) -> int:
 
 
 def clear(run: Run, request: Request) -> None:
-    """Leave no file and no log behind that holds what was erased: in all folders rewritten on the branch, in those that
-    may hold it as rows that are marked as deleted, and where pages and snapshots land. silver.lsh_index, hashes of
-    titles among them, is emptied; the next dedupe makes it anew. Which products those hold is not known, so of single products all of them go: the next
-    ingest fetches them again."""
+    """Leave no file and no log behind that holds what was erased.
+
+    In all folders rewritten on the branch, in those where it may be in rows that are only marked as deleted, and where
+    pages and snapshots land: which products those hold is not known, so of single products all of them go, and the next
+    ingest fetches them again. silver.lsh_index, which has hashes of titles, is emptied; the next dedupe makes it anew.
+    """
     from delta.tables import DeltaTable
 
     if run.rewritten and run.has("silver.lsh_index"):

@@ -19,7 +19,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from glob import glob
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from shelfmark import config, failures, migrations
 from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
-from shelfmark.lake import Commit, Conflict, Lake, Locked, NotFound, open_lake
+from shelfmark.lake import Commit, Conflict, Lake, Locked, NotFound, diff, open_lake
 from shelfmark.quality import against, definitions, suites
 from shelfmark.tables import Table, table
 
@@ -102,6 +102,7 @@ class Run:
         self.rewritten: dict[str, str] = {}
         self.unchanged: dict[str, str] = {}
         self.since: Since | None = None
+        self.parts: dict[str, DataFrame] = {}
         self.log = logging.LoggerAdapter(logging.getLogger("shelfmark"), {"run_id": run_id, "job": job})
 
     # -- tables -------------------------------------------------------------------------------------------------
@@ -175,7 +176,8 @@ class Run:
         """Delete the rows that have a key of `gone`, whose columns are some of the table's, then append `df`.
 
         For a small part of a large table: the rows that go are marked in deletion vectors, and no file that holds
-        others beside them is written again; `maintain` does that when it compacts.
+        others beside them is written again; `maintain` does that when it compacts. The rows that come are the part of
+        the table that this run's checks look at: `parts`, by name, to which a recipe may add parts of what it read.
         """
         from delta.tables import DeltaTable
         from pyspark.sql import functions as F
@@ -189,6 +191,7 @@ class Run:
         target.merge(F.broadcast(gone).alias("s"), on).whenMatchedDelete().execute()
         migrations.writer(conform(df, contract), contract, "append").option("mergeSchema", "true").save(path)
         self.rows[name] = self.rows.get(name, 0) + _rows_written(self.spark, path)
+        self.parts[name] = diff.added(self.spark, self.lake, self.base.id, self.branch, contract)
         self.log.info("wrote %s rows=%d", name, self.rows[name])
 
     def delete(self, name: str, condition: Column) -> None:
@@ -283,6 +286,8 @@ class Run:
 
     def _checked(self, name: str) -> DataFrame:
         """The rows of a table that this run answers for."""
+        if name in self.parts:
+            return self.parts[name]
         rows = self.read(name)
         return rows.where(self._mine()) if name in APPENDED else rows
 
@@ -302,7 +307,13 @@ class Run:
             sources=tuple(self.settings.sources),
             accepted=self.accepted,
         )
-        results = [result for suite in compared for result in against.compare(self.spark, suite, sides)]
+        part = replace(sides, batch=lambda name: self.parts[name] if name in self.parts else self.read(name))
+        results = []
+        for suite in compared:
+            apart = [e for e in suite.comparisons if e.by_part and suite.table in self.parts]
+            rest = [e for e in suite.comparisons if e not in apart]
+            for asked, of in ((apart, part), (rest, sides)):
+                results += against.compare(self.spark, replace(suite, comparisons=tuple(asked)), of)
         self.inputs = inputs
         return results
 

@@ -228,7 +228,7 @@ def _check_provenance(golden, members):
     for key, names in by.items():
         for name in names:
             givers.setdefault(name, []).append(key)
-    stated = {name for name in fields.business() if golden[name] is not None} - {"attributes"}
+    stated = {name for name in fields.business() if golden[name] not in (None, [])} - {"attributes"}
     assert {name for name in givers if not name.startswith("attributes.")} == stated
     for name in stated - {"category_paths"}:
         (key,) = givers[name]

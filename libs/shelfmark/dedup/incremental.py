@@ -132,7 +132,7 @@ def _obstacle(run: Run) -> str | None:
     expected = {folder for name in INPUTS for folder in table(name).folders}
     if other := [what for what in run.since.changed if what not in expected]:
         return "changed: " + ", ".join(other)
-    if not run.has("silver.lsh_index") or run.read("silver.lsh_index").isEmpty():
+    if not run.has("silver.lsh_index") or run.read("silver.lsh_index").select("segment").isEmpty():
         return "no silver.lsh_index yet"
     return None
 
@@ -180,6 +180,7 @@ def _part(run: Run) -> Part:
     inside = _hashes(spark, mine.select("product_id"))
     ids = mine.select("product_id").union(fresh.select("product_id")).distinct().localCheckpoint()
     part = products.join(F.broadcast(ids), "product_id", "left_semi").localCheckpoint()
+    run.parts["silver.products"] = part
     around = index.around(known, gone, index.collected(index.rows(part, settings)), inside, packed.shards_of(part))
 
     duplicates = run.read("silver.duplicates")

@@ -20,6 +20,8 @@ _M1 = np.uint64(0xFF51AFD7ED558CCD)  # the two multipliers of MurmurHash3's 64-b
 _M2 = np.uint64(0xC4CEB9FE1A85EC53)
 _S33 = np.uint64(33)
 _S32 = np.uint64(32)
+_S5 = np.uint64(5)
+_MASK5 = np.uint64(31)
 _LOW = np.uint64(0xFFFFFFFF)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads consecutive numbers
 
@@ -561,22 +563,20 @@ def _star(bucket, left, right, at):
 
 @njit(cache=True, nogil=True)
 def bitmap(keys):
-    """A bitmap of the low 32 bits of the hashes `keys`: most that are not among them are told at one look (`among`)."""
+    """A bitmap of the low 32 bits of the hashes `keys`: all but 2 % of those that are not among them are told at one look."""
     size = 64
-    while size < 16 * len(keys) and size < 1 << 31:
+    while size < 64 * len(keys) and size < 1 << 31:
         size *= 2
-    bits = np.zeros(size // 64, np.uint64)
+    bits = np.zeros(size // 32, np.uint32)
     for key in keys:
         place = key & np.uint64(size - 1)
-        bits[place >> np.uint64(6)] |= np.uint64(1) << (place & np.uint64(63))
+        bits[place >> _S5] |= np.uint32(1) << np.uint32(place & _MASK5)
     return bits
 
 
 @njit(cache=True, nogil=True)
-def _is_among(key, wanted, bits):
-    place = key & np.uint64(64 * len(bits) - 1)
-    if not bits[place >> np.uint64(6)] >> (place & np.uint64(63)) & np.uint64(1):
-        return False
+def _is_in(key, wanted):
+    """Whether `key` is one of the sorted `wanted`."""
     low, high = 0, len(wanted)
     while low < high:
         middle = (low + high) // 2
@@ -590,24 +590,25 @@ def _is_among(key, wanted, bits):
 @njit(cache=True, nogil=True)
 def among(keys, wanted, bits):
     """Whether each hash (uint64) is one of `wanted`, sorted, whose `bitmap` is `bits`."""
-    found = np.empty(len(keys), np.bool_)
+    found = np.zeros(len(keys), np.bool_)
+    mask = np.uint32(32 * len(bits) - 1)
     for i in range(len(keys)):
-        found[i] = _is_among(keys[i], wanted, bits)
+        place = np.uint32(keys[i]) & mask
+        if bits[place >> np.uint32(5)] >> (place & np.uint32(31)) & np.uint32(1):
+            found[i] = _is_in(keys[i], wanted)
     return found
 
 
 @njit(cache=True, nogil=True)
 def bands_among(low, high, wanted, bits):
     """Places of the `band_keys`, given by their low 32 and high 8 bits, that are among `wanted` (as in `among`)."""
-    places = np.empty(16, np.int64)
-    at = 0
+    found = np.zeros(len(low), np.bool_)
+    mask = np.uint32(32 * len(bits) - 1)
     for i in range(len(low)):
-        if _is_among(np.uint64(low[i]) | np.uint64(high[i]) << _S32, wanted, bits):
-            if at == len(places):
-                places = np.append(places, np.empty(at, np.int64))
-            places[at] = i
-            at += 1
-    return places[:at].copy()
+        place = low[i] & mask
+        if bits[place >> np.uint32(5)] >> (place & np.uint32(31)) & np.uint32(1):
+            found[i] = _is_in(np.uint64(low[i]) | np.uint64(high[i]) << _S32, wanted)
+    return np.flatnonzero(found)
 
 
 @njit(cache=True, nogil=True)

@@ -63,7 +63,8 @@ def golden_records(rows: pa.Table, own: Sequence[str] = ()) -> pa.Table:
     chosen: dict[str, list[int | None]] = {}
     for name in fields.business():
         if name == "attributes":
-            made[name] = pa.array(_joined(orders.get(name, groups), stated, gave), _ATTRIBUTES)
+            known = rows[name].is_valid().to_pylist()
+            made[name] = pa.array(_joined(orders.get(name, groups), stated, known, gave), _ATTRIBUTES)
         elif name == "category_paths":
             made[name] = pa.array(_union(groups, rows[name].to_pylist(), gave), _TEXTS)
         else:
@@ -106,21 +107,25 @@ def _attributes(column: pa.ChunkedArray) -> list[list[conflicts.Attribute]]:
 
 
 def _joined(
-    groups: list[Group], stated: list[list[conflicts.Attribute]], gave: list[dict[int, list[str]]]
+    groups: list[Group], stated: list[list[conflicts.Attribute]], known: list[bool], gave: list[dict[int, list[str]]]
 ) -> Iterator[list[conflicts.Attribute] | None]:
-    """The attributes of each group: a record adds those whose names the records before it do not state."""
+    """The attributes of each group: a record adds those whose names the records before it do not state.
+
+    No attributes are an empty list or null as its records have it, so that a record alone is as it was in a group.
+    """
     for group, given in zip(groups, gave):
         joined: list[conflicts.Attribute] = []
-        known: set[str] = set()
+        names_known: set[str] = set()
         for i in group:
-            fresh = [attribute for attribute in stated[i] if attribute[0] not in known]
+            fresh = [attribute for attribute in stated[i] if attribute[0] not in names_known]
             if fresh:
                 names = dict.fromkeys(name for name, _, _ in fresh)
-                known |= set(names)
+                names_known |= set(names)
                 joined += fresh
                 given.setdefault(i, []).extend(f"attributes.{name}" for name in names)
         # None first, as Spark sorts.
-        yield sorted(joined, key=lambda a: [(part is not None, part or "") for part in a]) or None
+        joined.sort(key=lambda a: [(part is not None, part or "") for part in a])
+        yield joined if any(known[i] for i in group) else None
 
 
 def _union(
@@ -130,7 +135,8 @@ def _union(
         for i in group:
             if paths[i]:
                 given.setdefault(i, []).append("category_paths")
-        yield sorted({path for i in group for path in paths[i] or ()}) or None
+        united = sorted({path for i in group for path in paths[i] or ()})
+        yield united if any(paths[i] is not None for i in group) else None
 
 
 def _conflicts(

@@ -13,7 +13,7 @@ pair up, then additions or removals. One shuffle of (key, hash), and no join tha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from shelfmark import migrations
@@ -121,6 +121,14 @@ def replaced(
     one, other = (set(s.files) if s else set() for s in sides)
     shared = one & other if all(s and not s.whole for s in sides) and sides[0].version == sides[1].version else set()
     return _rows(spark, sides[0], one - shared, contract), _rows(spark, sides[1], other - shared, contract)
+
+
+def added(spark: SparkSession, lake: Lake, before: str, after: str, contract: Table) -> DataFrame:
+    """Rows in files of a table of one owner that came after `before`; none of them may be marked as deleted."""
+    sides = [side(spark, lake.read_path(ref, contract.path)) for ref in (before, after)]
+    fresh = set(sides[1].files) - set(sides[0].files)
+    rows = _rows(spark, replace(sides[1], whole=False), fresh, contract)
+    return rows if rows is not None else spark.createDataFrame([], contract.ddl)
 
 
 def side(spark: SparkSession, root: str | None) -> Side | None:

@@ -99,6 +99,11 @@ class Expectation:
         return (*named, *self.kwargs.get("column_list", ()))
 
     @property
+    def by_part(self) -> bool:
+        """Whether it holds of a whole table that held before, once it holds of a part that was swapped (`Run.swap`)."""
+        return bool(self.meta.get("by_part"))
+
+    @property
     def row_form(self) -> bool:
         """Whether single rows can be judged by it."""
         return KINDS[self.type].row_form
