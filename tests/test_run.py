@@ -6,8 +6,9 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
-from shelfmark import config, tables
+from shelfmark import config, tables, upkeep
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.lake import open_lake
 from shelfmark.query import query, read
@@ -151,6 +152,46 @@ def test_merge_updates_inserts_and_deletes_by_key(spark, settings):
     }
     assert found == {"b": ("a", "b"), "c": ("a", "a"), "d": ("b", "b")}
     assert outcome.commit.metadata["rows"] == {"silver.presence": 3}
+
+
+def test_swapped_rows_leave_files_as_they_are_and_only_what_came_is_checked(spark, settings):
+    schema = "product_id string, source string, region string, first_run string, last_run string, first_seen date, last_seen date"
+    day = date(2026, 1, 1)
+    found = {}
+
+    def seen(run, ids):
+        rows = [(i * 32, "s", "US", run.run_id, run.run_id, day, day) for i in ids]
+        return run.spark.createDataFrame(rows, schema).coalesce(1)
+
+    def ids(frame):
+        return "".join(sorted(row.product_id[0] for row in frame.collect()))
+
+    def data_files(path):
+        return {file for file in Path(path).rglob("*.parquet") if "_delta_log" not in file.parts}
+
+    def first(run):
+        run.write("silver.presence", seen(run, "abcd"))
+
+    def swap(run):
+        path = run.write_path("silver.presence")
+        before = data_files(path)
+        gone = run.spark.createDataFrame([("a" * 32,), ("b" * 32,), ("9" * 32,)], "product_id string")
+        run.swap("silver.presence", gone, seen(run, "be"))
+        assert before < data_files(path)
+        found.update(checked=ids(run.parts["silver.presence"]), now=ids(run.read("silver.presence")))
+
+    def erase(run):
+        # What is only marked as deleted is still in the file, until no trace is to be left.
+        path = run.write_path("silver.presence")
+        upkeep.leave_no_trace(run.spark, path, run.run_id)
+        assert not upkeep.has_marked(run.spark, path)
+        found["files"] = "".join(sorted(
+            one[0] for file in data_files(path) for one in parquet.read_table(file, columns=["product_id"])[0].to_pylist()
+        ))  # fmt: skip
+
+    for day_, recipe in enumerate((first, swap, erase), 1):
+        execute("ingest", recipe, settings, spark, f"2026010{day_}-t", always=True)
+    assert found == {"checked": "be", "now": "bcde", "files": "bcde"}
 
 
 def test_a_column_that_is_not_in_the_contract_is_refused(spark):

@@ -7,7 +7,8 @@ A suite is JSON as Great Expectations writes it. These keys of an expectation's 
   instead of stopping the run; `shelfmark.quality.rules` evaluates it;
 - `check: <name>` makes an `unexpected_rows_expectation` a comparison with the last release or with other tables:
   `shelfmark.quality.against` says what its SQL may name and evaluates it. `thresholds` are numbers that SQL and
-  sentence name in braces.
+  sentence name in braces. With `by_part: true` it is asked of the rows that a run swapped in (`Run.swap`), where the
+  run did: for what holds of a whole table that held before, once it holds of the part that changed.
 """
 
 from __future__ import annotations
