@@ -309,6 +309,12 @@ TABLES: dict[str, Table] = {
                 Field("similarity", "double", "exact Jaccard similarity of the titles to the survivor's, 0 to 1"),
                 Field("matched_by", "string", "evidence: gtin, title, scorer, steward; null for a single"),
                 Field("group_size", "int", "records in the group", False),
+                Field(
+                    "variant_group_id",
+                    "string",
+                    "the same in groups that differ in a capacity, a colour or a size alone, or that a vendor lists as variants: "
+                    "the smallest product_id of their survivors; null where no variant is known",
+                ),
             ),
             ("product_id",),
             "dedupe",

@@ -71,6 +71,8 @@ def test_colours_have_one_name_in_every_language(title, attributes, expected):
         ("Hemd Gr. L", (), {"l"}),
         ("Pull taille XXL", (), {"xxl"}),
         ("Levi's L shaped desk", (), set()),
+        ("Cotton shirt, red M", (), {"m"}),
+        ("HDMI cable 5 m", (), set()),
         ("Shirt", (("size", "Medium", None),), {"m"}),
         ("Shoe", (("Größe", "EU 42", None),), {"42"}),
         ("Phone", (("size", "128", "GB"),), {"128000mb"}),

@@ -28,8 +28,11 @@ _DIGIT = re.compile(r"\d")
 _TIMES = re.compile(r"(\d)\s*[x×*]\s*(?=\d)")
 
 _SIZE_WORD = re.compile(
-    r"(?:\b(?:size|gr|größe|groesse|taille|talla|taglia|サイズ)\b[\s.:]*|[(,/\-–|]\s*)([a-z0-9]{1,4})\s*(?:[),/|]|$)"
+    rf"(?:\b(?:{'|'.join(words.SIZE_NAMES)})\b[\s.:]*|[(,/\-–|]\s*)([a-z0-9]{{1,4}})\s*(?:[),/|]|$)"
 )
+
+# A letter that ends a title is a size, unless it is the unit of a figure: "cotton shirt red m", but "cable 5 m".
+_LAST_LETTER = re.compile(r"[^\W\d_][^\w]*\s([sml])\W*$")
 
 
 @lru_cache(maxsize=65_536)
@@ -108,6 +111,8 @@ def _title_sizes(title: str) -> frozenset[str]:
     lower = title.lower()
     found = {words.SIZES[word] for word in _words(lower) if word in words.BARE_SIZES}
     found |= {words.SIZES[match[1]] for match in _SIZE_WORD.finditer(lower) if match[1] in words.SIZES}
+    if last := _LAST_LETTER.search(lower):
+        found.add(words.SIZES[last[1]])
     return frozenset(found)
 
 
@@ -170,7 +175,7 @@ def price_conflict(one: float | None, other: float | None) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def _wording(title: str) -> tuple[str, ...]:
+def wording(title: str) -> tuple[str, ...]:
     """The words that are neither figures, units, colours nor fillers: those are compared elsewhere or say nothing."""
     return tuple(
         word
@@ -186,7 +191,7 @@ def substituted(one: str, other: str) -> bool:
     Words that only one title has are no conflict, nor is another spelling: one letter more, less or changed in a
     word of five or more, a shortened word, or words joined.
     """
-    a, b = Counter(_wording(one)), Counter(_wording(other))
+    a, b = Counter(wording(one)), Counter(wording(other))
     left, right = list((a - b).elements()), list((b - a).elements())
     if not left or not right or "".join(left) == "".join(right):
         return False

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shelfmark.dedup import components, conflicts, decisions, groups, kernel, packed, precedence
+from shelfmark.dedup.variants import variant_groups
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 DUPLICATES = (
     "product_id string, region string, group_id string, survivor boolean, relation string, similarity double, "
-    "matched_by string, group_size int"
+    "matched_by string, group_size int, variant_group_id string"
 )
 
 FACTS = 2
@@ -122,7 +123,7 @@ def duplicates(
     (`decisions.constraints`); `around` as in `groups.leak_groups`.
     The survivor is the first record by `settings.golden` (`precedence.rank`), then the smallest product_id. relation is
     `single` or `same`; similarity of a member is to the survivor's title; matched_by of a survivor names the evidence
-    of all its members.
+    of all its members. variant_group_id: see `variants.variant_groups`.
     """
     from pyspark.sql import functions as F
 
@@ -451,6 +452,7 @@ def _singles(table: pa.Table) -> Iterator[pa.RecordBatch]:
             "similarity": np.ones(n),
             "matched_by": pa.nulls(n, pa.string()),
             "group_size": np.ones(n, np.int32),
+            "variant_group_id": pa.nulls(n, pa.string()),
         }
     )
     yield from rows.to_batches(packed.ROWS)
@@ -472,15 +474,19 @@ def _resolved(
     order = pc.sort_indices(table["block"])
     table = table.take(order)
     places = texts.indices.take(order).to_pylist()
-    rows: dict[str, list] = {name: [] for name in ("place", "group_id", "similarity", "matched_by", "group_size")}
+    names = ("place", "group_id", "similarity", "matched_by", "group_size", "variant")
+    rows: dict[str, list] = {name: [] for name in names}
     blocks = table["block"].to_pylist()
     regions = table["region"].to_pylist()
     held: list[Offer] = []
     at: dict[str, int] = {}
+    variants: dict[str, str] = {}
 
     def close() -> None:
         mine = {(o.product_id, other): likely[o.product_id, other] for o in held for other in partners[o.product_id]}
-        for group in resolve(held, near, similarity, mine):
+        found = resolve(held, near, similarity, mine)
+        variants.update(variant_groups(found))
+        for group in found:
             lead = group.survivor
             if len(group.members) == 1:
                 _add(at[lead.product_id], lead, 1.0, [], group)
@@ -504,6 +510,7 @@ def _resolved(
         rows["similarity"].append(score)
         rows["matched_by"].append(",".join(words) or None)
         rows["group_size"].append(len(group.members))
+        rows["variant"].append(variants.get(lead.product_id))
 
     for i, offer in enumerate(offers_of(table, places, said)):
         if held and blocks[i] != blocks[i - 1]:
@@ -525,6 +532,7 @@ def _resolved(
             "similarity": pa.array(rows["similarity"], pa.float64()),
             "matched_by": pa.array(rows["matched_by"], pa.string()),
             "group_size": size,
+            "variant_group_id": pa.array(rows["variant"], pa.string()),
         }
     )
     yield from out.to_batches(packed.ROWS)

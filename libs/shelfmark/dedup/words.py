@@ -131,6 +131,7 @@ for _size, _words in (
     ("5xl", "5xl,xxxxxl"),
 ):
     SIZES.update(dict.fromkeys(_words.split(","), _size))
+SIZE_NAMES = ("size", "gr", "größe", "groesse", "taille", "talla", "taglia", "サイズ")
 BARE_SIZES = frozenset(size for size in SIZES if size.endswith(("xs", "xl")))
 """Sizes that need no word before them; s, m, l and small are words of their own."""
 
