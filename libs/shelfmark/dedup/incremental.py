@@ -27,7 +27,7 @@ from shelfmark.lake import NotFound, diff
 from shelfmark.tables import table
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, SparkSession
 
     from shelfmark.run import Run
 
@@ -57,9 +57,11 @@ class TooMuch(Exception):
 class Part:
     """Products to do, with what is known of them.
 
-    `products`: their rows of silver.products. `before`: those of silver.duplicates, also of products that are gone.
-    `names`: group_ids of other groups that are product_ids of these, or None. `around`: see `index.around`. `gone`: the
-    product_ids whose rows are replaced. The last three are None where `products` are all.
+    `products`: their rows of silver.products. `before`: those of silver.duplicates, also of products that are gone;
+    `presence`: at least those of products that groups of `before` are named after. Where `products` are not all: `gone`,
+    the product_ids whose rows are replaced; `around`, see `index.around`; `names`, group_ids of other groups that are
+    product_ids of these; `segment`, what the run adds to silver.lsh_index, None where it is to be made anew; `largest`,
+    products of the largest leak group before, 0 where it was one of these.
     """
 
     run: Run
@@ -67,11 +69,10 @@ class Part:
     products: DataFrame
     before: DataFrame
     presence: DataFrame
-    names: DataFrame | None = None
-    around: index.Around | None = None
     gone: DataFrame | None = None
+    around: index.Around | None = None
+    names: DataFrame | None = None
     segment: DataFrame | None = None
-    changed: int = 0
     largest: int = 0
 
     @property
@@ -96,8 +97,8 @@ class Part:
         if self.segment is not None:
             self.run.write("silver.lsh_index", self.segment, append=True)
         else:
-            stored = _stamped(self.run, index.rows(self.products, self.run.settings.dedupe), 0)
-            self.run.write("silver.lsh_index", stored)
+            every = index.rows(self.run.read("silver.products"), self.run.settings.dedupe)
+            self.run.write("silver.lsh_index", _stamped(self.run, every, 0))
 
     def largest_group(self) -> int:
         """Products of the largest leak group, after they were written."""
@@ -142,76 +143,82 @@ def _part(run: Run) -> Part:
 
     if obstacle := _obstacle(run):
         raise TooMuch(obstacle)
-    settings, spark = run.settings.dedupe, run.spark
-    products, read = run.read("silver.products"), run.since.last.metadata["input_commit"]
+    settings, last = run.settings.dedupe, run.since.last.metadata
+    products = run.read("silver.products")
     total = packed.count(products)
     if total <= FEW:
         raise TooMuch(f"{total:,} products are few")
-    fresh, left = changed_products(run, read, total)
+    fresh, left = changed_products(run, last["input_commit"], total)
     known = run.read("silver.lsh_index")
     gone = index.gone(known)
-    segment = (known.agg(F.max("segment")).head()[0] or 0) + 1
+    added = index.rows(fresh, settings)
+    decided = _hashes(_decided_anew(run, last["input_commit"]))
+    concerned = _concerned(known, gone, index.collected(added), left, decided)
 
-    rows = index.rows(fresh, settings)
-    added = index.collected(rows)
-    removed = index.probe(known, gone, left) if len(left) else index.collected(rows.limit(0))
-    decided = _hashes(spark, _decided_anew(run, read))
+    old = _leak_groups_of(run, concerned)
+    size = old.count() + fresh.count()
+    if size > min(PART, max(3 * SHARE * total, 1000)):
+        raise TooMuch(f"{size:,} of {total:,} products are in groups with what changed")
+    old_ids = old.select("product_id")
+    ids = old_ids.union(fresh.select("product_id")).distinct().localCheckpoint()
+    part = products.join(F.broadcast(ids), "product_id", "left_semi").localCheckpoint()
+    run.parts["silver.products"] = part
+    now = index.collected(index.rows(part, settings))
+
+    duplicates = run.read("silver.duplicates")
+    before = duplicates.join(F.broadcast(old_ids), "product_id", "left_semi").localCheckpoint()
+    named = F.broadcast(ids.withColumnRenamed("product_id", "group_id"))
+    names = duplicates.where("group_id <> product_id").join(named, "group_id", "left_semi")
+    names = names.join(F.broadcast(old_ids), "product_id", "left_anti").select("group_id").distinct()
+    namesakes = before.select(F.col("group_id").alias("product_id")).distinct()
+
+    if len(left):
+        added = added.unionByName(index.gone_row(run.spark, left))
+    segment = (known.agg(F.max("segment")).head()[0] or 0) + 1
+    worn = len(np.union1d(gone.product, left)) > WORN * total
+    largest, mine = last.get("notes", {}).get("largest_leak_group", 0), groups.group_sizes(old).head()
+    changed = len(np.union1d(_hashes(fresh), left))
+    return Part(
+        run,
+        f"{changed:,} products changed, {size:,} of {total:,} are in groups with them",
+        part,
+        before,
+        run.read("silver.presence").join(F.broadcast(namesakes), "product_id", "left_semi"),
+        ids,
+        index.around(known, gone, now, _hashes(old_ids), packed.shards_of(part)),
+        names,
+        None if worn else _stamped(run, added, segment),
+        0 if mine and mine.size >= largest else largest,
+    )
+
+
+def _concerned(
+    known: DataFrame, gone: index.Gone, added: index.Known, left: np.ndarray, decided: np.ndarray
+) -> np.ndarray:
+    """Products (hashes) whose leak groups are to be done: what changed or was decided, and what it touches (`affected`)."""
+    removed = index.probe(known, gone, left) if len(left) else index.nothing()
     maybe = np.setxor1d(_real(added.title), _real(removed.title))
-    now, was = np.isin(added.holders, maybe), np.isin(removed.holders, maybe)
+    coming, going = np.isin(added.holders, maybe), np.isin(removed.holders, maybe)
     touched = index.probe(
         known,
         gone,
         np.concatenate([left, decided]),
         np.union1d(_real(added.title), _real(removed.title)),
         np.union1d(_real(added.values), _real(removed.values)),
-        np.concatenate([added.keys[now], removed.keys[was]]),
+        np.concatenate([added.keys[coming], removed.keys[going]]),
     )
-    concerned = np.concatenate(
-        [left, decided, affected(touched, added, left, maybe, (added.keys[now], added.holders[now]))]
-    )
+    fresh = added.keys[coming], added.holders[coming]
+    return np.unique(np.concatenate([left, decided, affected(touched, added, left, maybe, fresh)]))
+
+
+def _leak_groups_of(run: Run, products: np.ndarray) -> DataFrame:
+    """(product_id, leak_group) of the leak groups, whole, that any of the products (hashes) is in; kept."""
+    from pyspark.sql import functions as F
 
     leak = run.read("silver.leak_groups").select("product_id", "leak_group")
-    hashes = _frame(spark, np.unique(concerned))
-    named = leak.join(F.broadcast(hashes), F.xxhash64("product_id") == F.col("hash"), "left_semi")
-    mine = leak.join(F.broadcast(named.select("leak_group").distinct()), "leak_group", "left_semi").localCheckpoint()
-    size = mine.count() + fresh.count()
-    if size > min(PART, max(3 * SHARE * total, 1000)):
-        raise TooMuch(f"{size:,} of {total:,} products are in groups with what changed")
-    inside = _hashes(spark, mine.select("product_id"))
-    ids = mine.select("product_id").union(fresh.select("product_id")).distinct().localCheckpoint()
-    part = products.join(F.broadcast(ids), "product_id", "left_semi").localCheckpoint()
-    run.parts["silver.products"] = part
-    around = index.around(known, gone, index.collected(index.rows(part, settings)), inside, packed.shards_of(part))
-
-    duplicates = run.read("silver.duplicates")
-    before = duplicates.join(F.broadcast(mine.select("product_id")), "product_id", "left_semi").localCheckpoint()
-    named = duplicates.where("group_id <> product_id").select("product_id", "group_id")
-    named = named.join(F.broadcast(ids.withColumnRenamed("product_id", "group_id")), "group_id", "left_semi")
-    names = named.join(F.broadcast(mine.select("product_id")), "product_id", "left_anti").select("group_id").distinct()
-    old_names = before.select(F.col("group_id").alias("product_id")).distinct()
-    presence = run.read("silver.presence").join(F.broadcast(old_names), "product_id", "left_semi")
-
-    lost = np.union1d(gone.product, left)
-    worn = len(lost) > WORN * total
-    if len(left):
-        rows = rows.unionByName(index.gone_row(spark, left))
-    was_largest = run.since.last.metadata.get("notes", {}).get("largest_leak_group", 0)
-    if was_largest <= (groups.group_sizes(mine).head() or [0])[0]:
-        was_largest = 0  # the largest is among these, and may be smaller now
-    changed = len(np.union1d(added.product, left))
-    return Part(
-        run,
-        f"{changed:,} products changed, {size:,} of {total:,} are in groups with them",
-        part,
-        before,
-        presence,
-        names,
-        around,
-        ids.union(mine.select("product_id")).distinct().localCheckpoint(),
-        None if worn else _stamped(run, rows, segment),
-        changed,
-        was_largest,
-    )
+    hashes = F.broadcast(_frame(run.spark, products))
+    named = leak.join(hashes, F.xxhash64("product_id") == F.col("hash"), "left_semi").select("leak_group").distinct()
+    return leak.join(F.broadcast(named), "leak_group", "left_semi").localCheckpoint()
 
 
 def changed_products(run: Run, before: str, total: int) -> tuple[DataFrame, np.ndarray]:
@@ -371,14 +378,14 @@ def _decided_anew(run: Run, before: str) -> DataFrame:
     return run.spark.createDataFrame([(product,) for product in differ], "product_id string")
 
 
-def _hashes(spark, ids: DataFrame) -> np.ndarray:
+def _hashes(ids: DataFrame) -> np.ndarray:
     from pyspark.sql import functions as F
 
     hashed = ids.select(F.xxhash64("product_id").alias("hash")).toPandas()["hash"]
     return hashed.to_numpy(np.int64).view(np.uint64)
 
 
-def _frame(spark, hashes: np.ndarray) -> DataFrame:
+def _frame(spark: SparkSession, hashes: np.ndarray) -> DataFrame:
     import pandas as pd
 
     return spark.createDataFrame(pd.DataFrame({"hash": hashes.view(np.int64)}), "hash long")

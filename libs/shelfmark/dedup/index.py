@@ -155,6 +155,12 @@ def collected(stored: DataFrame) -> Known:
     return known_of([empty, *some], bands)
 
 
+def nothing() -> Known:
+    """No products."""
+    none = np.empty(0, np.uint64)
+    return Known(none, none, np.empty((0, len(groups.IDENTITIES)), np.uint64), none, none)
+
+
 def probe(
     index: DataFrame,
     gone: Gone,
