@@ -10,8 +10,8 @@
    of product ids, by which ingest refuses the products when a feed brings them again.
 6. `forget`: history before a date is pruned; what a tag or a reader keeps is named.
 
-Models hold weights of hashed n-grams and category ids, no text of a product. leak_group and what
-silver.duplicate_events says of other products are hashes as product ids are, and may stay.
+Models hold weights of hashed n-grams and category ids, no text of a product. leak_group, variant_group_id and what
+silver.duplicate_events says of other products are hashes as product ids are, and may stay until the next dedupe.
 """
 
 from __future__ import annotations

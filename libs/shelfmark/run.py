@@ -286,7 +286,7 @@ class Run:
 
     def _checked(self, name: str) -> DataFrame:
         """The rows of a table that this run answers for."""
-        if name in self.parts:
+        if name in self.parts and not self.parts[name].isEmpty():
             return self.parts[name]
         rows = self.read(name)
         return rows.where(self._mine()) if name in APPENDED else rows

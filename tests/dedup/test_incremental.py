@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import Counter
 from decimal import Decimal
 
 import numpy as np
@@ -206,19 +207,21 @@ def take_in(settings, spark, run_id, rows, gone=()):
     execute("ingest", recipe, settings, spark, run_id, always=True)
 
 
+def rows_of(spark, settings, name):
+    lake = open_lake(settings)
+    return read(spark, lake, lake.resolve("main").id, name).collect()
+
+
 def state(spark, settings):
     """What a dedupe left, groups called by their survivors: those of a lake with a history are called otherwise."""
-    lake = open_lake(settings)
-    at = lake.resolve("main").id
-    rows = {
-        name: read(spark, lake, at, f"silver.{name}").collect() for name in ("leak_groups", "duplicates", "catalogue")
-    }
+    rows = {name: rows_of(spark, settings, f"silver.{name}") for name in ("leak_groups", "duplicates", "catalogue")}
     lead = {row.group_id: row.product_id for row in rows["duplicates"] if row.survivor}
-    named = {
-        name: [{**row.asDict(recursive=True), **({"group_id": lead[row.group_id]} if "group_id" in row else {})} for row in some]
-        for name, some in rows.items()
-    }  # fmt: skip
-    return {name: sorted(map(repr, some)) for name, some in named.items()}
+
+    def named(row):
+        said = row.asDict(recursive=True)
+        return said | {"group_id": lead[row.group_id]} if "group_id" in said else said
+
+    return {name: sorted(repr(named(row)) for row in some) for name, some in rows.items()}
 
 
 def test_days_of_changes_leave_what_one_run_over_all_leaves(spark, tmp_path, monkeypatch):
@@ -226,30 +229,39 @@ def test_days_of_changes_leave_what_one_run_over_all_leaves(spark, tmp_path, mon
     draw = random.Random(5)
     daily, whole = (config.load(home=str(tmp_path / name)) for name in ("daily", "whole"))
     stock = {one["product_id"]: one for one in (product(draw, i) for i in range(250))}
-    take_in(daily, spark, "20260101-i", list(stock.values()))
-    outcome = _execute("dedupe", daily, spark, "20260101-d", False)
-    assert outcome.notes["scope"] == "all"
-    for day in (2, 3, 4):
-        gone = draw.sample(sorted(stock), 4)
-        left = sorted(set(stock) - set(gone))
-        rows = [product(draw, 1000 * day + i) for i in range(8)]
-        rows += [product(draw, int(stock[one]["source_key"])) for one in draw.sample(left, 5)]
-        stock = {**{one: stock[one] for one in left}, **{one["product_id"]: one for one in rows}}
-        if day == 3:  # a steward's word alone touches its groups too
-            one, other = draw.sample(left, 2)
-            said = [decisions.parse(one, other, "same", "looked at both", "ann")]
-            pipeline.decide(said, daily, Console(quiet=True), "20260103-w")
-        # On the third day the index is made anew, on the fourth it is used.
-        monkeypatch.setattr(incremental, "WORN", 0.2 if day != 3 else 0)
-        take_in(daily, spark, f"2026010{day}-i", rows, gone)
-        outcome = _execute("dedupe", daily, spark, f"2026010{day}-d", False)
-        assert outcome.notes["scope"] == "changed"
-        assert outcome.notes["scope_because"].startswith("17 products changed")
-    take_in(whole, spark, "20260104-i", list(stock.values()))
-    pipeline.decide(said, whole, Console(quiet=True), "20260104-w")
-    _execute("dedupe", whole, spark, "20260104-d", False)
+    said = []
+
+    def day(number, rows, gone=()):
+        stock.update((one["product_id"], one) for one in rows)
+        for one in gone:
+            del stock[one]
+        take_in(daily, spark, f"2026010{number}-i", rows, gone)
+        outcome = _execute("dedupe", daily, spark, f"2026010{number}-d", False)
+        return outcome.notes["scope"], outcome.notes["scope_because"].partition(" products changed")[0]
+
+    def some(number):
+        """New products, others changed, others gone."""
+        gone, changed = np.split(np.array(draw.sample(sorted(stock), 9)), [4])
+        rows = [product(draw, 1000 * number + i) for i in range(8)]
+        return rows + [product(draw, int(stock[one]["source_key"])) for one in changed], gone.tolist()
+
+    assert day(1, list(stock.values())) == ("all", "the first run, or forced")
+    # A steward's word touches its groups too; the index is made anew, and used the next day.
+    said.append(decisions.parse(*draw.sample(sorted(stock), 2), "same", "looked at both", "ann"))
+    pipeline.decide(said, daily, Console(quiet=True), "20260102-w")
+    monkeypatch.setattr(incremental, "WORN", 0)
+    assert day(2, *some(2)) == ("changed", "17")
+    monkeypatch.setattr(incremental, "WORN", 0.2)
+    assert day(3, *some(3)) == ("changed", "17")
+    sizes = Counter(row.leak_group for row in rows_of(spark, daily, "silver.leak_groups"))
+    alone = next(name for name, size in sizes.items() if size == 1)
+    assert day(4, [], [alone]) == ("changed", "1")
+    assert day(5, [next(iter(stock.values()))]) == ("changed", "0")  # seen again, as it was
+    take_in(whole, spark, "20260105-i", list(stock.values()))
+    pipeline.decide(said, whole, Console(quiet=True), "20260105-w")
+    _execute("dedupe", whole, spark, "20260105-d", False)
     assert state(spark, daily) == state(spark, whole)
-    assert _execute("dedupe", daily, spark, "20260105-d", False).status == "skipped"
+    assert _execute("dedupe", daily, spark, "20260106-d", False).status == "skipped"
 
 
 def test_what_cannot_be_told_from_the_run_before_is_done_anew_and_says_why():

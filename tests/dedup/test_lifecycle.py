@@ -74,6 +74,18 @@ def test_a_split_leaves_the_id_with_the_survivor(spark):
     assert told == {"a": ("split", new, "a"), "c": ("split", new, "a")}
 
 
+def test_a_group_outside_of_the_part_keeps_the_name_of_a_product_of_it(spark):
+    # A group elsewhere is called a: so a, which comes back, needs another name.
+    names = spark.createDataFrame([("a",)], "group_id string")
+    found, events = lifecycle.keep_ids(
+        table(spark, {"a": ["a"], "x": ["x"]}), table(spark, {"x": ["x"]}), presence(spark, {"x": 0}), "20260102", names
+    )
+    called = {row.product_id: row.group_id for row in found.collect()}
+    assert called["x"] == "x"
+    assert len(called["a"]) == 32
+    assert events.collect() == []
+
+
 def test_where_the_survivor_is_gone_the_id_stays_with_most_members(spark):
     groups, told = kept(spark, {"a": ["a", "b", "c", "d"]}, [["b"], ["c", "d"]])
     assert groups == {"a": ["c", "d"], "b": ["b"]}

@@ -40,7 +40,7 @@ def near_pairs(products: DataFrame, settings: Dedupe, around: Around | None = No
     """
     size, words, similarity = settings.shingle, settings.unit == "words", settings.similarity
     hashes, bands, seed = settings.hashes, cut.of(settings), settings.seed
-    shards = packed.shards_of(products)
+    shards = around.shards if around is not None else packed.shards_of(products)
 
     def sign(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         a, b = kernel.coefficients(hashes, seed)

@@ -14,9 +14,9 @@ The verbs of the full run on the part then give the rows of the full run, to the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from shelfmark.run import Run
 
-log = logging.getLogger(__name__)
-
 INPUTS = ("silver.products", "silver.presence", "silver.match_decisions")
 """Tables that may differ from what the last run read; of presence only first_seen counts, which never changes."""
 
@@ -46,7 +44,7 @@ PART = 500_000
 """Products of a part: their band keys, 130 bytes a product, are sent to every executor."""
 
 WORN = 0.2
-"""Share of the index that may be of products that are gone; past that it is made anew."""
+"""How many products the index may hold that are gone, as a share of those that are there; past that it is made anew."""
 
 
 class TooMuch(Exception):
@@ -80,9 +78,11 @@ class Part:
         return self.gone is None
 
     def write(self, name: str, df: DataFrame) -> None:
-        """Write the part's rows of a table, in the place of those of before."""
+        """Write the part's rows of a table, in the place of those of before; nothing where nothing changed."""
         if self.whole:
             self.run.write(name, df)
+        elif self.gone.isEmpty():
+            return
         elif "group_id" in table(name).keys:
             self.run.swap(name, self.before.select("group_id").distinct(), df)
         else:
@@ -118,7 +118,7 @@ def part_of(run: Run) -> Part:
     try:
         found = _part(run)
     except (TooMuch, index.TooMany) as reason:
-        why = str(reason) or f"more than {index.LIMIT:,} products share a title, value or bucket with what changed"
+        why = str(reason) or "too many products share a title, value or bucket with what changed"
         found = Part(run, why, run.read("silver.products"), run.read("silver.duplicates"), run.read("silver.presence"))
     run.note(scope="all" if found.whole else "changed", scope_because=found.why)
     return found
@@ -152,7 +152,7 @@ def _part(run: Run) -> Part:
     known = run.read("silver.lsh_index")
     gone = index.gone(known)
     added = index.rows(fresh, settings)
-    decided = _hashes(_decided_anew(run, last["input_commit"]))
+    decided = _hashes(_decided_anew(run, last["input_commit"], fresh))
     concerned = _concerned(known, gone, index.collected(added), left, decided)
 
     old = _leak_groups_of(run, concerned)
@@ -161,7 +161,10 @@ def _part(run: Run) -> Part:
         raise TooMuch(f"{size:,} of {total:,} products are in groups with what changed")
     old_ids = old.select("product_id")
     ids = old_ids.union(fresh.select("product_id")).distinct().localCheckpoint()
-    part = products.join(F.broadcast(ids), "product_id", "left_semi").localCheckpoint()
+    # Brought together: a row here and there of a scan's many partitions would be as many small files.
+    part = (
+        products.join(F.broadcast(ids), "product_id", "left_semi").repartition(packed.shards_of(ids)).localCheckpoint()
+    )
     run.parts["silver.products"] = part
     now = index.collected(index.rows(part, settings))
 
@@ -175,7 +178,8 @@ def _part(run: Run) -> Part:
     if len(left):
         added = added.unionByName(index.gone_row(run.spark, left))
     segment = (known.agg(F.max("segment")).head()[0] or 0) + 1
-    worn = len(np.union1d(gone.product, left)) > WORN * total
+    held = known.where("kind = 'products'").agg(F.sum("products")).head()[0] + fresh.count()
+    worn = held - total > WORN * total
     largest, mine = last.get("notes", {}).get("largest_leak_group", 0), groups.group_sizes(old).head()
     changed = len(np.union1d(_hashes(fresh), left))
     return Part(
@@ -225,17 +229,21 @@ def changed_products(run: Run, before: str, total: int) -> tuple[DataFrame, np.n
     """(rows of silver.products that are new or other than at commit `before`, hashes of the products that changed or went)."""
     from pyspark.sql import functions as F
 
+    pruned = "the tables of the last run are pruned"
+    kept = datetime.now(UTC) - timedelta(days=run.settings.retention.history_days)
+    if datetime.fromisoformat(run.since.last.time) < kept:  # lakeFS keeps the commit, and may not have its files
+        raise TooMuch(pruned)
     try:
         old, new = diff.replaced(run.spark, run.lake, before, run.branch, table("silver.products"))
     except NotFound:
-        raise TooMuch("the tables of the last run are pruned") from None
-    limit = max(int(SHARE * total), 1000)
+        raise TooMuch(pruned) from None
+    limit = min(PART, max(int(SHARE * total), 1000))
     if new is None:
         new = run.read("silver.products").limit(0)
     if old is None:
         if (count := new.count()) > limit:
             raise TooMuch(f"{count:,} of {total:,} products changed")
-        return new.localCheckpoint(), np.empty(0, np.uint64)
+        return _together(new), np.empty(0, np.uint64)
     sides = [side.select(F.xxhash64("product_id").alias("product"), _content().alias("content")) for side in (old, new)]
     both = sides[0].withColumn("new", F.lit(False)).union(sides[1].withColumn("new", F.lit(True)))
     shards = max(run.spark.sparkContext.defaultParallelism, -(-total // packed.SHARD_ROWS))
@@ -243,14 +251,19 @@ def changed_products(run: Run, before: str, total: int) -> tuple[DataFrame, np.n
     fresh = new.join(
         F.broadcast(_frame(run.spark, found[True])), F.xxhash64("product_id") == F.col("hash"), "left_semi"
     )
-    return fresh.localCheckpoint(), found[False]
+    return _together(fresh), found[False]
+
+
+def _together(few: DataFrame) -> DataFrame:
+    """Few rows of many partitions, kept in as many as there are cores."""
+    return few.repartition(few.sparkSession.sparkContext.defaultParallelism).localCheckpoint()
 
 
 def _content() -> Column:
     """A hash of all that dedupe reads of a product; nulls count, which a hash of columns passes over."""
     from pyspark.sql import functions as F
 
-    beside = ("source", "region", "language", "image", "image_id", "item_group", "source_updated_at")
+    beside = ("source", "image_id", "source_updated_at")
     told = [part for name in beside for part in (F.col(name), F.col(name).isNull())]
     return F.xxhash64("content_hash", *told)
 
@@ -367,15 +380,22 @@ def _evidence(touched: index.Known, added: index.Known, stays: np.ndarray) -> np
     return np.union1d(*found)
 
 
-def _decided_anew(run: Run, before: str) -> DataFrame:
-    """product_id of what a steward's word on other products than before is about."""
+def _decided_anew(run: Run, before: str, fresh: DataFrame) -> DataFrame:
+    """product_id of what a steward's word is about that was another before, or that is on a product of `fresh`."""
+    from pyspark.sql import functions as F
+
     from shelfmark.run import read_at
 
     now = decisions.constraints(decisions.known(decisions.held(run.read("silver.match_decisions"))))
     rows = read_at(run.spark, run.lake, before, "silver.match_decisions")
     was = decisions.constraints(decisions.known(decisions.held(rows)))
-    differ = sorted(product for product in now.keys() | was.keys() if now.get(product) != was.get(product))
-    return run.spark.createDataFrame([(product,) for product in differ], "product_id string")
+    differ = {product for product in now.keys() | was.keys() if now.get(product) != was.get(product)}
+    named = run.spark.createDataFrame([(product,) for product in sorted(now)], "product_id string")
+    back = {
+        now[row.product_id][0] for row in fresh.select("product_id").join(F.broadcast(named), "product_id").collect()
+    }
+    differ |= {product for product, (one, _) in now.items() if one in back}
+    return run.spark.createDataFrame([(product,) for product in sorted(differ)], "product_id string")
 
 
 def _hashes(ids: DataFrame) -> np.ndarray:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from shelfmark.config import Dedupe
 
 PRODUCTS = 16_384
-"""Products of a row: 2 MB. Spark's Parquet reader takes thousands of rows at once, so files hold few (see `rows`)."""
+"""Products of a row: 2 MB. Spark's Parquet reader takes up to 4,096 rows at once, which is more than a file of a shard has."""
 
 LIMIT = 1_000_000
-"""Products that a probe may find, and values asked for: what is brought to the driver, some 100 MB. Past that all is done anew."""
+"""Products that a probe may find, an eighth of them in one task: what is brought to the driver, some 100 MB."""
 
 STORED = "kind string, products int, product binary, title binary, identity binary, low binary, high binary"
 _COLUMNS = ["source", "title", *groups.IDENTITIES]
@@ -38,18 +38,20 @@ _FOUND = "kind string, blob binary"
 
 
 class TooMany(Exception):
-    """More than `LIMIT` products are concerned: to do all of them anew is no dearer."""
+    """More products are found than `LIMIT` allows: to do all of them anew is no dearer."""
 
 
 class Around(NamedTuple):
     """What of the products outside of a part counts for it.
 
-    `buckets`: packed rows of kind "around" (key, title), the two smallest titles of others in each bucket of the part;
+    `buckets`: packed rows of kind "around" (key, title), for `shards` shards: the two smallest titles of others in each
+    bucket of the part;
     `banned`: (keys, bitmap) of the identity values of the part that others have too, so that they are no evidence
     (`groups.MAX_TITLES`): who shares a value that is evidence is in one leak group, and so in one part.
     """
 
     buckets: DataFrame
+    shards: int
     banned: Broadcast
 
 
@@ -183,7 +185,7 @@ def probe(
     )
     least = spark.sparkContext.broadcast(gone)
     chunks = index.where("kind = 'products'").select("segment", "product", "title", "identity", "low", "high")
-    room = max(LIMIT // 16, 2 * LIMIT // max(1, chunks.rdd.getNumPartitions()))
+    room = LIMIT // 8  # of a task, so that a hundred of them do not bring more than a driver takes
 
     def look(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         found = 0
@@ -230,7 +232,7 @@ def probe(
 def around(index: DataFrame, gone: Gone, part: Known, inside: np.ndarray, shards: int) -> Around:
     """What counts for `part`, the products of a part as they are now, of those outside of it.
 
-    `inside`: the products (hashes) of the part as the index has them. `shards`: those of `candidates.near_pairs`.
+    `inside`: the products (hashes) of the part as the index has them. `shards`: those `candidates.near_pairs` is to use.
     """
     spark = index.sparkSession
     sought = spark.sparkContext.broadcast(
@@ -267,7 +269,7 @@ def around(index: DataFrame, gone: Gone, part: Known, inside: np.ndarray, shards
     seen = chunks.mapInArrow(look, packed.SCHEMA).localCheckpoint()
     shared = [np.frombuffer(row.blob, np.uint64) for row in seen.where("kind = 'value'").collect()]
     banned = np.concatenate([np.empty(0, np.uint64), *shared])
-    return Around(seen.where("kind = 'around'"), spark.sparkContext.broadcast(_sought(banned)))
+    return Around(seen.where("kind = 'around'"), shards, spark.sparkContext.broadcast(_sought(banned)))
 
 
 def _chunks(batches: Iterator[pa.RecordBatch], gone: Gone) -> Iterator[tuple]:
