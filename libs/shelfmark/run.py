@@ -16,6 +16,7 @@ import json
 import logging
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -103,6 +104,7 @@ class Run:
         self.unchanged: dict[str, str] = {}
         self.since: Since | None = None
         self.parts: dict[str, DataFrame] = {}
+        self._branching = threading.Lock()  # a recipe may write tables side by side
         self.log = logging.LoggerAdapter(logging.getLogger("shelfmark"), {"run_id": run_id, "job": job})
 
     # -- tables -------------------------------------------------------------------------------------------------
@@ -204,9 +206,10 @@ class Run:
 
     def write_path(self, name: str) -> str:
         """Address to write a table on the branch, for verbs that need more than `write`, such as MERGE."""
-        if name not in self.written:
-            self.written.append(name)
-        return self.lake.write_path(self.branch, self.folder(name))
+        with self._branching:
+            if name not in self.written:
+                self.written.append(name)
+            return self.lake.write_path(self.branch, self.folder(name))
 
     def rewrite_path(self, name: str, folder: str) -> str:
         """Address to rewrite a table's folder on the branch, also another job's: its lock is to be held, see `hold`."""

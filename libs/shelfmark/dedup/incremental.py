@@ -15,7 +15,8 @@ The verbs of the full run on the part then give the rows of the full run, to the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ class Part:
     `presence`: at least those of products that groups of `before` are named after. Where `products` are not all: `gone`,
     the product_ids whose rows are replaced; `around`, see `index.around`; `names`, group_ids of other groups that are
     product_ids of these; `segment`, what the run adds to silver.lsh_index, None where it is to be made anew; `largest`,
-    products of the largest leak group before, 0 where it was one of these.
+    products of the largest leak group before, 0 where it was one of these; `idle`, whether there is nothing to do.
     """
 
     run: Run
@@ -72,24 +73,38 @@ class Part:
     names: DataFrame | None = None
     segment: DataFrame | None = None
     largest: int = 0
+    idle: bool = False
+
+    _pool: ThreadPoolExecutor = field(default_factory=ThreadPoolExecutor)
+    _writing: list[Future] = field(default_factory=list)
 
     @property
     def whole(self) -> bool:
         return self.gone is None
 
+    def __enter__(self) -> Part:
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        """Wait for what is being written; the first failure is raised, unless there was one before."""
+        self._pool.shutdown()
+        if failed is None:
+            for one in self._writing:
+                one.result()
+
     def write(self, name: str, df: DataFrame) -> None:
-        """Write the part's rows of a table, in the place of those of before; nothing where nothing changed."""
+        """Write the part's rows of a table, in the place of those of before; nothing where nothing changed.
+
+        Of a part several tables are written side by side: small Spark jobs, whose time is latency.
+        """
         if self.whole:
             self.run.write(name, df)
-        elif self.gone.isEmpty():
-            return
-        elif "group_id" in table(name).keys:
-            self.run.swap(name, self.before.select("group_id").distinct(), df)
-        else:
-            self.run.swap(name, self.gone, df)
+        elif not self.idle:
+            gone = self.before.select("group_id").distinct() if "group_id" in table(name).keys else self.gone
+            self._writing.append(self._pool.submit(self.run.swap, name, gone, df))
 
     def grouped(self, found: DataFrame) -> DataFrame:
-        """The part's rows of silver.duplicates, `found`, as written."""
+        """The part's rows of silver.duplicates, `found`; as written where they are all."""
         return self.run.read("silver.duplicates") if self.whole else found
 
     def remember(self) -> None:
@@ -193,6 +208,7 @@ def _part(run: Run) -> Part:
         names,
         None if worn else _stamped(run, added, segment),
         0 if mine and mine.size >= largest else largest,
+        not size,
     )
 
 
