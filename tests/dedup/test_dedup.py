@@ -196,7 +196,7 @@ def test_a_golden_record_is_the_survivors_with_what_others_state(spark):
     assert [key for key, row in told.items() if row.survivor and row.group_size == 3] == ["p1"]
     assert told["p2"].matched_by == told["p3"].matched_by == told["p1"].matched_by == "gtin"
     assert 0 < told["p2"].similarity < 0.8
-    assert tuple(told["p4"])[2:] == ("p4", True, "single", 1.0, None, 1)
+    assert tuple(told["p4"])[2:] == ("p4", True, "single", 1.0, None, 1, None)
 
     golden = catalogue(frame, groups)
     assert golden.columns == tables.table("silver.catalogue").columns
