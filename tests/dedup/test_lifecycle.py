@@ -15,7 +15,17 @@ FIRST = datetime.date(2026, 1, 1)
 def table(spark, groups):
     """silver.duplicates of groups {id: [survivor, member, ...]}."""
     rows = [
-        (product, "GB", name, product == members[0], "same" if members[1:] else "single", None, None, len(members), None)
+        (
+            product,
+            "GB",
+            name,
+            product == members[0],
+            "same" if members[1:] else "single",
+            None,
+            None,
+            len(members),
+            None,
+        )
         for name, members in groups.items()
         for product in members
     ]
