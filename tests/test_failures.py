@@ -4,6 +4,7 @@ Version n of the job replaces silver.taxonomy and appends to silver.presence, so
 state between two versions shows. Tests that need no driver of their own use the shared Spark session.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -524,8 +525,9 @@ def test_a_secret_is_in_no_log_error_command_line_spark_setting_or_mirror(spark,
     command_lines, errors = [], []
 
     def look(run):
-        mine = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        command_lines.extend(" ".join(process.cmdline()) for process in mine)
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # a worker that has just ended, or a zombie
+                command_lines.append(" ".join(process.cmdline()))
         remote.proxy.on("POST", r"/objects\?.*presence", faults.status(500), times=None)
 
     try:
