@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shelfmark.tables import Table
 
 PROPERTY = "shelfmark.contract_version"
+MARKING = "delta.enableDeletionVectors"
 
 
 @dataclass(frozen=True)
@@ -45,25 +46,32 @@ MIGRATIONS: dict[tuple[str, int], Migration] = {}
 
 def stored(spark: SparkSession, path: str) -> int:
     """Contract version of the Delta table at `path`, from its log alone."""
-    quoted = path.replace("`", "``")
-    rows = spark.sql(f"SHOW TBLPROPERTIES delta.`{quoted}` ('{PROPERTY}')").collect()
-    value = rows[0]["value"] if rows else ""
+    value = _property(spark, path, PROPERTY)
     return int(value) if value.isdigit() else 1
 
 
 def stamp(spark: SparkSession, path: str, contract: Table) -> None:
     """Note on the Delta table at `path` that it is of today's contract; one of version 1 needs no note."""
     if stored(spark, path) != contract.version:
-        quoted = path.replace("`", "``")
-        spark.sql(f"ALTER TABLE delta.`{quoted}` SET TBLPROPERTIES ('{PROPERTY}' = '{contract.version}')")
+        _set_property(spark, path, PROPERTY, str(contract.version))
 
 
 def mark_deletions(spark: SparkSession, path: str) -> None:
     """Let deletions of the Delta table at `path` be marked in deletion vectors from now on."""
-    quoted, name = path.replace("`", "``"), "delta.enableDeletionVectors"
+    if _property(spark, path, MARKING) != "true":
+        _set_property(spark, path, MARKING, "true")
+
+
+def _property(spark: SparkSession, path: str, name: str) -> str:
+    """A property of a Delta table, "" where it has none of that name."""
+    quoted = path.replace("`", "``")
     rows = spark.sql(f"SHOW TBLPROPERTIES delta.`{quoted}` ('{name}')").collect()
-    if not rows or rows[0]["value"] != "true":
-        spark.sql(f"ALTER TABLE delta.`{quoted}` SET TBLPROPERTIES ('{name}' = 'true')")
+    return rows[0]["value"] if rows else ""
+
+
+def _set_property(spark: SparkSession, path: str, name: str, value: str) -> None:
+    quoted = path.replace("`", "``")
+    spark.sql(f"ALTER TABLE delta.`{quoted}` SET TBLPROPERTIES ('{name}' = '{value}')")
 
 
 def current(df: DataFrame, contract: Table, version: int) -> DataFrame:

@@ -121,8 +121,7 @@ def _edges(bands: tuple[np.ndarray, ...], around: pa.Table | None) -> tuple[np.n
     low, high, owner, members = bands
     keys, others = around["key"].to_numpy(), around["title"].to_numpy()
     left, right = kernel.star_edges(
-        np.append(low, keys.astype(np.uint32)),
-        np.append(high, (keys >> np.uint64(32)).astype(np.uint8)),
+        *(np.append(some, more) for some, more in zip((low, high), kernel.halves(keys))),
         np.append(owner, np.arange(len(members), len(members) + len(others), dtype=owner.dtype)),
         np.append(members, others),
     )

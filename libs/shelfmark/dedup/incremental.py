@@ -371,8 +371,7 @@ def changed_ends(
 
 def _edges(keys: np.ndarray, holders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct candidate edges of (band key, title)."""
-    low, high = keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.uint8)
-    left, right = kernel.star_edges(low, high, np.arange(len(keys), dtype=np.uint32), holders)
+    left, right = kernel.star_edges(*kernel.halves(keys), np.arange(len(keys), dtype=np.uint32), holders)
     left, right, _ = kernel.tally(left, right)
     return left, right
 

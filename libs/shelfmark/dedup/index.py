@@ -109,7 +109,7 @@ def describer(settings: Dedupe) -> Callable[[pa.Table], tuple[np.ndarray, np.nda
         for i, name in enumerate(groups.IDENTITIES):
             value, places = groups.identity_keys(table, name)
             values[places, i] = value
-        return title, values, keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.uint8)
+        return title, values, *kernel.halves(keys)
 
     return describe
 
@@ -142,7 +142,7 @@ def gone(index: DataFrame) -> Gone:
 def known_of(tables: list[tuple[np.ndarray, ...]], bands: int) -> Known:
     """`Known` of (product, title, values, low, high) of several rows."""
     product, title, values, low, high = (np.concatenate(some) for some in zip(*tables))
-    keys = low.astype(np.uint64) | high.astype(np.uint64) << np.uint64(32)
+    keys = kernel.whole_keys(low, high)
     holders = np.repeat(title, bands)
     return Known(product, title, values.reshape(-1, len(groups.IDENTITIES)), keys[holders > 0], holders[holders > 0])
 
@@ -205,7 +205,7 @@ def probe(
             hit &= live
             if not sought["keys"]:
                 places = (np.flatnonzero(hit)[:, None] * bands + np.arange(bands)).ravel()
-            key = low[places].astype(np.uint64) | high[places].astype(np.uint64) << np.uint64(32)
+            key = kernel.whole_keys(low[places], high[places])
             holder = title[places // bands]
             found += int(hit.sum())
             if found > room:
@@ -251,7 +251,7 @@ def around(index: DataFrame, gone: Gone, part: Known, inside: np.ndarray, shards
             places = kernel.bands_among(low, high, *wanted["keys"])
             bands = len(low) // n
             places = places[outside[places // bands] & (title[places // bands] > 0)]
-            key = low[places].astype(np.uint64) | high[places].astype(np.uint64) << np.uint64(32)
+            key = kernel.whole_keys(low[places], high[places])
             held.append((key, title[places // bands]))
         if not held:
             return

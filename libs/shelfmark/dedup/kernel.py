@@ -416,6 +416,16 @@ def band_keys(signature, bands):
     return keys
 
 
+def halves(keys):
+    """The low 32 bits (uint32) and the high 8 (uint8) of `band_keys`, as they are stored and sorted."""
+    return keys.astype(np.uint32), (keys >> _S32).astype(np.uint8)
+
+
+def whole_keys(low, high):
+    """The `band_keys` (uint64) of their `halves`."""
+    return low.astype(np.uint64) | high.astype(np.uint64) << _S32
+
+
 def band_shards(keys):
     """Hashes (uint64) by which `packed.pack` brings rows to the shards that `band_blobs` sends the `band_keys` to."""
     return keys * _GOLDEN

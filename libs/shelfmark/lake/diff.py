@@ -92,11 +92,7 @@ def table(
     """The differences of one table, in the folders named."""
     old, new, read, files = None, None, 0, 0
     for folder in folders:
-        sides = [side(spark, lake.read_path(ref, folder)) for ref in (before, after)]
-        one, other = (set(s.files) if s else set() for s in sides)
-        shared = one & other if all(s and not s.whole for s in sides) else set()
-        # A file of rows that carry another contract version reads otherwise.
-        shared = shared if all(sides) and sides[0].version == sides[1].version else set()
+        sides, (one, other), shared = _apart(spark, lake, before, after, folder)
         old = _union(old, _rows(spark, sides[0], one - shared, contract))
         new = _union(new, _rows(spark, sides[1], other - shared, contract))
         read, files = read + len(one - shared) + len(other - shared), files + len(one | other)
@@ -117,9 +113,7 @@ def replaced(
 
     What they hold beside may be equal: a file is written again for one row of it. None where there is no such file.
     """
-    sides = [side(spark, lake.read_path(ref, contract.path)) for ref in (before, after)]
-    one, other = (set(s.files) if s else set() for s in sides)
-    shared = one & other if all(s and not s.whole for s in sides) and sides[0].version == sides[1].version else set()
+    sides, (one, other), shared = _apart(spark, lake, before, after, contract.path)
     return _rows(spark, sides[0], one - shared, contract), _rows(spark, sides[1], other - shared, contract)
 
 
@@ -129,6 +123,17 @@ def added(spark: SparkSession, lake: Lake, before: str, after: str, contract: Ta
     fresh = set(sides[1].files) - set(sides[0].files)
     rows = _rows(spark, replace(sides[1], whole=False), fresh, contract)
     return rows if rows is not None else spark.createDataFrame([], contract.ddl)
+
+
+def _apart(
+    spark: SparkSession, lake: Lake, before: str, after: str, folder: str
+) -> tuple[list[Side | None], tuple[set[str], set[str]], set[str]]:
+    """(both sides of a folder, their files, the files that both have and of which they see the same rows)."""
+    sides = [side(spark, lake.read_path(ref, folder)) for ref in (before, after)]
+    one, other = (set(s.files) if s else set() for s in sides)
+    # A file of rows that carry another contract version reads otherwise.
+    same = all(s and not s.whole for s in sides) and sides[0].version == sides[1].version
+    return sides, (one, other), one & other if same else set()
 
 
 def side(spark: SparkSession, root: str | None) -> Side | None:
