@@ -157,14 +157,22 @@ class Text(Section):
     """The text classifier."""
 
     fields: list[Literal["title", "brand", "description"]] = Field(["title"], min_length=1, description="texts read")
-    hash_bits: int = Field(20, ge=10, le=24, description="features are hashed into 2**hash_bits columns")
+    facts: list[Literal["price", "brand", "source", "attributes"]] = Field(
+        ["price", "brand", "source", "attributes"], description="what is read beside texts; [] for texts alone"
+    )
+    hash_bits: int = Field(20, ge=10, le=24, description="features are hashed into 1.5 * 2**hash_bits columns")
+    pairs: int = Field(
+        8, ge=0, le=15, description="title words up to so many places apart are features as a pair; 0: none"
+    )
     cost: float = Field(1.0, gt=0, description="C of the linear SVM")
     epochs: int = Field(10, ge=1, description="passes of the solver at the most")
     tolerance: float = Field(0.1, gt=0, description="projected-gradient spread at which the solver stops")
     min_rows: int = Field(2, ge=1, description="training rows a feature must be seen in to be learnt from")
     prune: float = Field(0.02, ge=0, description="weights of rare features smaller than this are not kept")
     min_support: int = Field(2, ge=1, description="training rows a category needs to be learnt")
-    reweight: Literal["none", "inverse", "effective"] = Field("none", description="class weights")
+    reweight: Literal["none", "sqrt", "inverse", "effective", "auto"] = Field(
+        "sqrt", description="class weights; auto: the best of all on the tune side, at four times the training"
+    )
     beta: float = Field(0.999, gt=0, lt=1, description="beta of the effective number of samples")
     max_weight: float = Field(10.0, ge=1, description="cap of a class weight")
     max_rows_per_category: int = Field(20_000, ge=10, description="training rows taken of a category at the most")

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -33,18 +33,16 @@ def column(h: int, low: int, span: int) -> int:
     return low + ((h >> 32) * span >> 32)
 
 
-def reference(tokens, char_fields=(0,), limits=None):
+def reference(tokens, char_fields=(0,), limits=None, apart=0):
     """Counts of hashed columns of one row, in Python's own terms."""
     words = (1 << BITS) // 4
     chars = (1 << BITS) - words
-    fields: dict[int, list[list[str]]] = {}
-    parts, field = [(0, [])], 0
+    parts = [(0, [])]
     for token in tokens or []:
         if len(token.encode()) == 1 and 1 <= ord(token) <= 7:
             parts.append((ord(token), []))
         elif token:
             parts[-1][1].append(token)
-    del fields, field
     out: Counter = Counter()
     for field, kept in parts:
         kept = kept[: (limits or {}).get(field, len(kept))]
@@ -59,6 +57,11 @@ def reference(tokens, char_fields=(0,), limits=None):
                 for n in range(2, 6):
                     grams = [padded[i : i + n] for i in range(len(padded) - n + 1)]
                     out.update(column(fnv(g.encode(), salt), words, chars) for g in grams)
+    head = [fnv(word.encode(), FNV) for word in parts[0][1][: (limits or {}).get(0)]][:16]
+    for i, j in combinations(range(len(head)), 2):
+        if 2 <= j - i <= apart:
+            a, b = sorted((head[i], head[j]))
+            out[column((a * GOLDEN & MASK) ^ b, 1 << BITS, 1 << BITS - 1)] += 1
     return out
 
 
@@ -67,9 +70,9 @@ MARK = st.sampled_from(["\x01", "\x02", "\x07"])
 ROWS = st.lists(st.none() | st.lists(st.one_of(WORD, WORD, WORD, MARK), max_size=9), max_size=8)
 
 
-def counted(rows, char_fields=(0,), limits=None):
+def counted(rows, char_fields=(0,), limits=None, apart=0):
     array = pa.array(rows, pa.list_(pa.string()))
-    indptr, columns, counts = kernel.ngrams(array, BITS, char_fields, limits)
+    indptr, columns, counts = kernel.ngrams(array, BITS, char_fields, limits, apart)
     return [dict(zip(columns[a:b].tolist(), counts[a:b].tolist())) for a, b in pairwise(indptr)]
 
 
@@ -83,6 +86,18 @@ def test_ngrams_are_those_of_the_reference(rows):
 @given(ROWS)
 def test_fields_have_grams_of_their_own(rows):
     assert counted(rows, (0, 1), {1: 2}) == [dict(reference(row, (0, 1), {1: 2})) for row in rows]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.lists(st.one_of(WORD, WORD, WORD, MARK), max_size=24), max_size=4), st.sampled_from([2, 4, 15]))
+def test_pairs_are_those_of_the_reference_whatever_the_order_of_the_words(rows, apart):
+    assert counted(rows, apart=apart) == [dict(reference(row, apart=apart)) for row in rows]
+
+
+def test_a_pair_is_one_whatever_the_order_of_its_words():
+    one, other = ({c for c in got if c >= 1 << BITS} for got in counted([["a", "x", "b"], ["b", "y", "a"]], apart=2))
+    assert len(one) == 1
+    assert one == other
 
 
 @settings(deadline=None, max_examples=50)
@@ -120,19 +135,26 @@ def test_vocabulary_numbers_columns_by_falling_frequency():
     np.testing.assert_allclose(idf, [math.log(10 / 10) + 1, math.log(10 / 4) + 1, math.log(10 / 4) + 1], rtol=1e-6)
 
 
-def test_weights_are_those_of_two_tfidf_vectorisers():
+def _pairs(words, apart=3):
+    return [" ".join(sorted((a, b))) for i, a in enumerate(words) for b in words[i + 2 : i + apart + 1]]
+
+
+def test_weights_are_those_of_three_tfidf_vectorisers():
     pytest.importorskip("sklearn")
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     titles = ["red shoe red", "blue shoe for men", "red kettle", "shoe lace", "kettle for tea and tea and tea"]
     tokens = [t.split() for t in titles]
-    indptr, columns, counts = kernel.ngrams(pa.array(tokens), 24)  # wide enough that these grams do not collide
+    indptr, columns, counts = kernel.ngrams(
+        pa.array(tokens), 24, apart=3
+    )  # wide enough that these grams do not collide
     lookup, idf = kernel.vocabulary(kernel.document_frequency(columns, 24), len(titles), 1)
     ends, _, values = kernel.weigh(indptr, columns, counts, lookup, idf)
     options = {"sublinear_tf": True, "token_pattern": r"\S+"}
     theirs = [
         TfidfVectorizer(ngram_range=(1, 2), **options).fit_transform(titles),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True).fit_transform(titles),
+        TfidfVectorizer(analyzer=_pairs, sublinear_tf=True).fit_transform(tokens) * kernel.PAIR_NORM,
     ]
     for i in range(len(titles)):
         expected = np.sort(np.concatenate([matrix[i].data for matrix in theirs]))
@@ -140,7 +162,7 @@ def test_weights_are_those_of_two_tfidf_vectorisers():
 
 
 def test_unknown_columns_are_left_out():
-    lookup, idf = np.full(1 << BITS, -1, np.int32), np.zeros(0, np.float32)
+    lookup, idf = np.full(kernel.width(BITS), -1, np.int32), np.zeros(0, np.float32)
     ends, columns, values = kernel.weigh(*kernel.ngrams(pa.array([["red"]]), BITS), lookup, idf)
     assert ends.tolist() == [0, 0]
     assert len(columns) == len(values) == 0

@@ -24,6 +24,7 @@ WORDS = {
 }
 NOISE = ["new", "sale", "blue", "red", "2023", "original", "pack", "for", "men", "women", "best"]
 PRODUCT = "product_id string, category_id string, weight double, title string, brand string, region string"
+FACTS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 RARE = "wear > hats > berets"
 
 
@@ -58,7 +59,7 @@ def sides(spark):
 
 
 def trained(spark, sides, folder, **text):
-    settings = config.Settings(text=config.Text(hash_bits=16, **text))
+    settings = config.Settings(text=config.Text(**{"hash_bits": 16, "facts": [], **text}))
     tree = spark.createDataFrame(
         taxonomy(), "taxonomy_version string, category_id string, path string, parent_id string"
     )
@@ -101,13 +102,57 @@ def test_predicts_the_same_on_spark_and_directly(spark, sides, first):
     assert len(said) == 200
     found = model.load(str(folder / "model"))
     words = pa.array([r["title"].lower().split() for r in said])
-    direct = model.answer(found, words, 3)
+    direct = model.answer(found, words, pa.array([[]] * 200, FACTS), 3)
     assert [r["category_id"] for r in said] == [found.nodes[n]["id"] for n in direct.node]
     np.testing.assert_allclose([r["confidence"] for r in said], direct.confidence, rtol=1e-6)
     for row, number, decision in zip(said, direct.number, direct.decision):
         assert [best["category_id"] for best in row["top_k"]] == [found.nodes[found.tree.leaf[n]]["id"] for n in number]
         assert row["decision"] == model.DECISIONS[decision]
         assert row["category_path"] == row["category_id"]
+
+
+def test_facts_decide_where_titles_do_not(spark, tmp_path):
+    """Two categories of one and the same words: a cheap one in red, and one that is dear or blue."""
+    draw = random.Random(3)
+
+    def offers(n, seed):
+        made = []
+        for i in range(n):
+            price, colour = draw.uniform(1, 100), draw.choice(["red", "Blue "])
+            path = "wear > shoes > sandals" if price < 50 and colour == "red" else "wear > shoes > sneakers"
+            attributes = [("colour", colour, None), ("weight", str(draw.randint(1, 9)), "g")]
+            made.append((f"{seed}-{i}", path, 1.0, "shoe", price, "EUR", "shop", attributes))
+        return spark.createDataFrame(
+            made,
+            "product_id string, category_id string, weight double, title string, price double, currency string, "
+            "source string, attributes array<struct<name:string,value:string,unit:string>>",
+        )
+
+    sides = {"rows": offers(1200, "a"), "calibrate": offers(400, "b"), "tune": offers(400, "c")}
+    facts = ["price", "source", "attributes"]
+    with_facts = trained(spark, sides, tmp_path / "with", facts=facts)
+    without = trained(spark, sides, tmp_path / "without")
+    assert with_facts["metrics"]["accuracy"] > 0.9 > without["metrics"]["accuracy"]
+    learnt = json.loads((tmp_path / "with" / "model" / "model.json").read_text())["facts"]
+    assert set(learnt["numbers"]) == {"[price] EUR", "weight g"}
+    assert sorted(map(tuple, learnt["words"])) == [("[source]", "shop"), ("colour", "blue"), ("colour", "red")]
+    said = predict(sides["tune"], tmp_path / "with" / "model", keep=("product_id",))
+    truth = sides["tune"].select("product_id", "category_id").withColumnRenamed("category_id", "truth")
+    assert said.join(truth, "product_id").where("top_k[0].category_id = truth").count() > 0.9 * 400
+    # Without the columns nothing is stated: it predicts all the same.
+    assert (
+        predict(sides["tune"].select("product_id", "title"), tmp_path / "with" / "model", keep=("product_id",)).count()
+        == 400
+    )
+
+
+def test_auto_keeps_the_class_weights_that_do_best_on_the_tune_side(spark, sides, tmp_path):
+    result = trained(spark, sides, tmp_path, reweight="auto")
+    tried = result["metrics"]["tried"]
+    assert set(tried) == {"none", "sqrt", "effective", "inverse"}
+    assert result["metrics"]["reweight"] == max(tried, key=tried.get)
+    assert result["metrics"]["macro_f1"] == tried[result["metrics"]["reweight"]]
+    assert predict(sides["tune"], tmp_path / "model", keep=("product_id",), checksum=result["checksum"]).count() == 301
 
 
 def test_a_text_without_a_known_word_is_for_review(spark, first):

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
+READ = ("title", "description", "brand", "language", "region", "source", "price", "currency", "attributes")
+
+
 def labelled(catalogue: DataFrame, labels: DataFrame, splits: DataFrame) -> DataFrame:
-    """Golden records with a primary label: product_id, title, description, brand, language, category_id, weight, side.
+    """Golden records with a primary label: product_id, what a model reads (`READ`), category_id, weight, side.
 
     Where several speak of one product, a person's word goes before a rule's, then a source's, then a model's.
     """
@@ -21,6 +24,7 @@ def labelled(catalogue: DataFrame, labels: DataFrame, splits: DataFrame) -> Data
         "product_id", F.struct(rank.alias("rank"), "category_id", "weight").alias("said")
     )
     primary = said.groupBy("product_id").agg(F.min("said").alias("said"))
-    texts = catalogue.select("product_id", "title", "description", "brand", "language")
-    rows = texts.join(primary.select("product_id", "said.category_id", "said.weight"), "product_id")
+    rows = catalogue.select("product_id", *READ).join(
+        primary.select("product_id", "said.category_id", "said.weight"), "product_id"
+    )
     return rows.join(splits.select("product_id", "side"), "product_id")

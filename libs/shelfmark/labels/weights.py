@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-How = Literal["none", "inverse", "effective"]
+How = Literal["none", "sqrt", "inverse", "effective"]
 
 
 def class_weights(counts: np.ndarray, how: How = "none", beta: float = 0.999, cap: float = 10.0) -> np.ndarray:
@@ -15,6 +15,7 @@ def class_weights(counts: np.ndarray, how: How = "none", beta: float = 0.999, ca
     counts: shape (categories,), training rows of each category. Returns float64 of the same shape.
 
     - `none`: 1 everywhere.
+    - `sqrt`: proportional to 1 / sqrt(n), half way between the two beside it.
     - `inverse`: proportional to 1 / n, so that each category counts the same in sum.
     - `effective`: proportional to (1 - beta) / (1 - beta**n), the inverse of the effective number of samples (Cui, Jia,
       Lin, Song, Belongie: Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, eq. 2). beta -> 1 is
@@ -38,13 +39,15 @@ def class_weights(counts: np.ndarray, how: How = "none", beta: float = 0.999, ca
         return np.ones_like(counts)
     if how == "inverse":
         raw = 1.0 / rows
+    elif how == "sqrt":
+        raw = 1.0 / np.sqrt(rows)
     elif how == "effective":
         if not 0 < beta < 1:
             raise ValueError(f"beta {beta}: choose one between 0 and 1, e.g. 0.999")
         # expm1: for beta near 1 and few rows, 1 - beta**n loses its digits.
         raw = (1.0 - beta) / -np.expm1(rows * np.log(beta))
     else:
-        raise ValueError(f"class weights {how!r}: choose none, inverse or effective")
+        raise ValueError(f"class weights {how!r}: choose none, sqrt, inverse or effective")
     if not counts.any():
         return np.ones_like(counts)
     return np.minimum(_scale(counts, raw, cap) * raw, cap)

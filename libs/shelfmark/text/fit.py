@@ -1,11 +1,11 @@
 """The steps of training, each a plain function over files of a work folder; no Spark here.
 
-A step is a task: it reads parts written before it, and writes files nobody else writes, whole or not at all. `fit` puts
-them in order and leaves to `each` where they run: in this process (`in_process`), or as Spark tasks (train.py).
+A step is a task: it reads parts written before it, and writes files nobody else writes, whole or not at all. `prepare`
+and `learn` put them in order and leave to `each` where they run: in this process (`in_process`), or as Spark tasks (train.py).
 
 1. `count_grams`: tokens to hashed n-gram counts, a part of the rows per task.
 2. `count_columns`: in how many rows each hashed column appears, summed over parts.
-3. `weigh_part`: counts to TF-IDF of the columns that are learnt from.
+3. `weigh_part`: counts to TF-IDF of the columns that are learnt from, and beside them the facts (facts.py).
 4. `solve_block`: the weights of a block of sibling categories, from all parts, memory-mapped: tasks of one machine
    share them through the page cache.
 5. `merge_blocks`: the blocks as one sparse matrix, column by column, as prediction reads it.
@@ -28,6 +28,7 @@ from numba import njit
 
 from shelfmark.config import Text
 from shelfmark.text import kernel
+from shelfmark.text.facts import NOTHING, Encoder, joined
 from shelfmark.text.solver import GROUP, Rows, solve
 
 Each = Callable[[Callable[[Any], Any], Sequence[Any]], list]
@@ -37,6 +38,8 @@ CHAR_FIELDS = {"title", "brand"}  # fields with character grams; a description w
 HEAD = 8192
 """The most frequent features, three quarters of what a row has, keep all their weights, dense: a block of them is 1 MB
 and stays in the L2 cache. The others, the tail, keep the weights above `text.prune`, sparse."""
+COUNTED = ("counted_indptr", "counted_columns", "counts", "fact_indptr", "fact_columns", "fact_values")
+COUNTED_KINDS = (np.int64, np.uint32, np.uint8, np.int64, np.int32, np.uint16)
 BLOCK = ("indptr", "categories", "values", "head", "bias")
 DESCRIPTION_WORDS = 60  # words read of a description: its head says what the thing is
 
@@ -50,35 +53,45 @@ def grams(tokens: pa.Array, text: Text) -> tuple[np.ndarray, np.ndarray, np.ndar
     """`kernel.ngrams` of a token column of `text.fields`, as the settings say."""
     chars = tuple(i for i, name in enumerate(text.fields) if name in CHAR_FIELDS)
     limits = {i: DESCRIPTION_WORDS for i, name in enumerate(text.fields) if name not in CHAR_FIELDS}
-    return kernel.ngrams(tokens, text.hash_bits, chars, limits)
+    return kernel.ngrams(tokens, text.hash_bits, chars, limits, text.pairs)
 
 
-def count_grams(work: Path, part: int, batches: Iterable[tuple[pa.Array, np.ndarray, np.ndarray]], text: Text) -> int:
-    """Write part `part` of the rows from (tokens, labels, weights) batches; returns its rows.
+def count_grams(
+    work: Path,
+    part: int,
+    batches: Iterable[tuple[pa.Array, np.ndarray, np.ndarray, pa.Array]],
+    text: Text,
+    learnt: dict[str, Any] = NOTHING,
+) -> int:
+    """Write part `part` of the rows from (tokens, labels, weights, facts) batches; returns its rows.
 
-    Labels are category numbers (-1: none of the learnt), weights the trust in them.
+    Labels are category numbers (-1: none of the learnt), weights the trust in them; `learnt` is of facts.py.
     """
-    indptrs, columns, counts, labels, weights, used = [np.zeros(1, np.int64)], [], [], [], [], 0
-    for tokens, label, weight in batches:
-        ends, column, count = grams(tokens, text)
-        indptrs.append(ends[1:] + used)
-        used += ends[-1]
-        columns.append(column)
-        counts.append(count)
+    encoder = Encoder(learnt)
+    counted, encoded, labels, weights = [], [], [], []
+    for tokens, label, weight, facts in batches:
+        counted.append(grams(tokens, text))
+        encoded.append(encoder.rows(facts))
         labels.append(np.asarray(label, np.int32))
         weights.append(np.asarray(weight, np.float32))
     folder = part_folder(work, part)
     save(folder / "labels.npy", _joined(labels, np.int32))
     save(folder / "weights.npy", _joined(weights, np.float32))
-    save(folder / "counted_indptr.npy", np.concatenate(indptrs))
-    save(folder / "counted_columns.npy", _joined(columns, np.uint32))
-    save(folder / "counts.npy", _joined(counts, np.uint8))
+    for name, kind, array in zip(COUNTED, COUNTED_KINDS, (*_stacked(counted), *_stacked(encoded))):
+        save(folder / f"{name}.npy", array.astype(kind, copy=False))
     return sum(map(len, labels))
 
 
+def _stacked(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, ...]:
+    """Sparse rows one after the other."""
+    used = np.cumsum([0, *(ends[-1] for ends, _, _ in rows)])
+    ends = np.concatenate([[0], *(ends[1:] + before for before, (ends, _, _) in zip(used, rows))])
+    return ends, *(np.concatenate(some) if some else np.empty(0) for some in (list(zip(*rows))[1:] or ([], [])))
+
+
 def count_columns(parts: Sequence[int], work: Path, bits: int) -> Path:
-    """Sum over `parts` of the rows each hashed column appears in; returns the file of int64[2**bits]."""
-    total = np.zeros(1 << bits, np.int64)
+    """Sum over `parts` of the rows each hashed column appears in; returns the file of int64[kernel.width(bits)]."""
+    total = np.zeros(kernel.width(bits), np.int64)
     for part in parts:
         total += kernel.document_frequency(load_array(part_folder(work, part) / "counted_columns.npy"), bits)
     path = work / f"frequency-{parts[0]:06d}.npy"
@@ -86,13 +99,15 @@ def count_columns(parts: Sequence[int], work: Path, bits: int) -> Path:
     return path
 
 
-def weigh_part(part: int, work: Path, model: Path) -> None:
-    """Write TF-IDF rows of a part from its counts, and drop the counts."""
+def weigh_part(part: int, work: Path, model: Path, cuts: int = 0) -> None:
+    """Write the rows of a part, TF-IDF of its counts and its facts, and drop the counts; cuts: `Encoder.cuts`."""
     folder = part_folder(work, part)
-    raw = [folder / name for name in ("counted_indptr.npy", "counted_columns.npy", "counts.npy")]
+    raw = [folder / f"{name}.npy" for name in COUNTED]
     if not all(path.exists() for path in raw) and (folder / "values.npy").exists():
         return  # a second attempt of the task
-    rows = kernel.weigh(*map(load_array, raw), load_array(model / "lookup.npy"), load_array(model / "idf.npy"))
+    idf = load_array(model / "idf.npy")
+    texts = kernel.weigh(*map(load_array, raw[:3]), load_array(model / "lookup.npy"), idf)
+    rows = joined(tuple(map(load_array, raw[3:])), texts, cuts, len(idf))
     for name, array in zip(("indptr", "columns", "values"), rows):
         save(folder / f"{name}.npy", array)
     for path in raw:
@@ -223,42 +238,60 @@ def category_blocks(categories: int, tasks: int) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in pairwise(edges) if b > a]
 
 
-def fit(
+def prepare(
     work: Path,
     model: Path,
     parts: Sequence[int],
     rows: int,
-    categories: int,
     text: Text,
-    boost: np.ndarray | None = None,
     each: Each = in_process,
     tasks: int = 1,
+    learnt: dict[str, Any] = NOTHING,
 ) -> dict[str, Any]:
-    """Steps 2 to 5 over counted parts: writes lookup, idf and the weights to `model`.
+    """Steps 2 and 3 over counted parts: writes lookup and idf to `model`; returns features and seconds per step.
 
-    boost: class weights float32[categories]; tasks: tasks that run at one time. Returns counts and seconds per step.
+    tasks: tasks that run at one time; learnt: of the facts, as they were counted with.
     """
-    clock = _Clock()
+    clock, encoder = _Clock(), Encoder(learnt)
     model.mkdir(parents=True, exist_ok=True)
     bundles = [list(parts[i::tasks]) for i in range(min(tasks, len(parts)))]
-    frequency = np.zeros(1 << text.hash_bits, np.int64)
+    frequency = np.zeros(kernel.width(text.hash_bits), np.int64)
     for path in each(partial(count_columns, work=work, bits=text.hash_bits), bundles):
         frequency += np.load(path)
     lookup, idf = kernel.vocabulary(frequency, rows, text.min_rows if rows > SMALL else 1)
     save(model / "lookup.npy", lookup)
     save(model / "idf.npy", idf)
     clock("vocabulary")
-    each(partial(weigh_part, work=work, model=model), list(parts))
+    each(partial(weigh_part, work=work, model=model, cuts=encoder.cuts), list(parts))
     clock("weigh")
+    return {"features": len(idf) + encoder.size, "seconds": clock.seconds}
+
+
+def learn(
+    work: Path,
+    model: Path,
+    parts: Sequence[int],
+    features: int,
+    categories: int,
+    text: Text,
+    boost: np.ndarray | None = None,
+    each: Each = in_process,
+    tasks: int = 1,
+) -> dict[str, Any]:
+    """Steps 4 and 5 over weighed parts: writes the weights to `model`; returns counts and seconds per step.
+
+    boost: class weights float32[categories]; tasks: tasks that run at one time.
+    """
+    clock = _Clock()
+    model.mkdir(parents=True, exist_ok=True)
     boost = np.ones(categories, np.float32) if boost is None else np.asarray(boost, np.float32)
     blocks = category_blocks(categories, tasks)
-    step = partial(solve_block, work=work, parts=list(parts), width=max(len(idf), 1), text=text, boost=boost)
+    step = partial(solve_block, work=work, parts=list(parts), width=max(features, 1), text=text, boost=boost)
     solved = each(step, blocks)
     clock("solve")
     kept = each(partial(merge_blocks, work=work, model=model), [blocks])[0]
     clock("merge")
     return {
-        "features": len(idf),
         "weights": kept,
         "passes": float(np.mean(np.concatenate([s["passes"] for s in solved]))),
         "solve_cpu_seconds": round(sum(s["seconds"] for s in solved), 2),

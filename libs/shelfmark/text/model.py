@@ -1,7 +1,7 @@
 """A trained text model: a folder of memory-mapped arrays, and scoring with it in numba. No Spark here.
 
-model.json        settings, categories, tree, temperature, thresholds, taxonomy version
-lookup.npy        int32[2**hash_bits]: hashed column -> feature number, -1 for none
+model.json        settings, what was learnt of facts, categories, tree, temperature, thresholds, taxonomy version
+lookup.npy        int32[kernel.width(hash_bits)]: hashed column -> feature number, -1 for none
 idf.npy           float32[features]
 edges.npy         int32[blocks + 1]; block b has the categories edges[b] .. edges[b + 1] - 1
 head.npy          float32[blocks, H, 32]: all weights of the H most frequent features (fit.HEAD of them at most)
@@ -30,13 +30,14 @@ from numba import njit
 from shelfmark.config import Text
 from shelfmark.errors import DataRefused
 from shelfmark.text import kernel
+from shelfmark.text.facts import Encoder, joined
 from shelfmark.text.fit import grams, load_array
 from shelfmark.text.vector import WIDTH, gather
 
 ACCEPT, ROLL_UP, REVIEW = 0, 1, 2
 DECISIONS = ("accept", "roll_up", "review")
 WEIGHTS = ("edges", "head", "indptr", "categories", "values", "bias")
-FORMAT = 1  # of the folder; a reader refuses another
+FORMAT = 2  # of the folder; a reader refuses another
 
 
 class Tree(NamedTuple):
@@ -67,6 +68,7 @@ class Model:
     roll_up_depth: int
     taxonomy_version: str
     arrays: dict[str, np.ndarray]
+    facts: Encoder
 
     @property
     def categories(self) -> int:
@@ -177,6 +179,7 @@ def load(folder: str, key: str = "") -> Model:
         roll_up_depth=about["roll_up_depth"],
         taxonomy_version=about["taxonomy_version"],
         arrays=read_weights(path) | {name: load_array(path / f"{name}.npy") for name in ("lookup", "idf")},
+        facts=Encoder(about["facts"]),
     )
 
 
@@ -294,18 +297,22 @@ class Answer(NamedTuple):
     known: np.ndarray
 
 
-def answer(model: Model, tokens: pa.Array, top_k: int) -> Answer:
-    """Predict the rows of a token column (`pipeline.tokens` of the model's fields)."""
+def answer(model: Model, tokens: pa.Array, facts: pa.Array, top_k: int) -> Answer:
+    """Predict the rows of a column of tokens (`pipeline.tokens` of the model's fields) and one of facts (facts.py)."""
     # Scores of 4 M floats (16 MB) at a time stay near the cache, whatever the number of categories.
     step = max(1, (1 << 22) // max(model.categories, 1))
     if len(tokens) > step:
-        pieces = [answer(model, tokens.slice(at, step), top_k) for at in range(0, len(tokens), step)]
+        pieces = [
+            answer(model, tokens.slice(at, step), facts.slice(at, step), top_k) for at in range(0, len(tokens), step)
+        ]
         return Answer(*(np.concatenate(columns) for columns in zip(*pieces)))
-    rows = kernel.weigh(*grams(tokens, model.text), model.arrays["lookup"], model.arrays["idf"])
+    idf = model.arrays["idf"]
+    texts = kernel.weigh(*grams(tokens, model.text), model.arrays["lookup"], idf)
+    rows = joined(model.facts.rows(facts), texts, model.facts.cuts, len(idf))
     chances = scores(model.arrays, *rows)
     softmax(chances, np.float32(1 / model.temperature))
     number, chance = best(chances, min(top_k, model.categories))
-    known = np.diff(rows[0]) > 0
+    known = np.diff(texts[0]) > 0
     tree = model.tree
     made = decide(
         chances, number[:, 0], known, tree.parent, tree.depth, tree.first, tree.last, tree.leaf,

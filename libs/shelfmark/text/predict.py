@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from shelfmark.text import model
+from shelfmark.text import model, stated
 from shelfmark.text.pipeline import tokens
 
 ADDED = (
@@ -28,16 +28,18 @@ def predict(
 ) -> DataFrame:
     """A prediction per row of `df`: the columns `keep`, then `ADDED`.
 
-    df: the columns `keep` and the texts the model reads (title, and brand or description where it was trained with
-    them). top_k: leaf categories kept, most likely first. checksum: as published in gold.models; `DataRefused`
-    where the files are not those any more. A row without a known word is for review, with the shares of the
-    training rows as its best guess.
+    df: the columns `keep`, the texts the model reads (title, and brand or description where it was trained with them),
+    and what it can of `stated.columns`: facts whose columns are missing are taken as not stated. top_k: leaf categories
+    kept, most likely first. checksum: as published in gold.models; `DataRefused` where the files are not those any
+    more. A row without a known word is for review, with the shares of the training rows as its best guess.
     """
     model.verify(model_dir, checksum)
     key = checksum or model.checksum(model_dir)
-    fields = model.load(str(model_dir), key).text.fields
-    words = tokens(df, fields).select(*keep, "tokens")
-    schema = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in words.schema if f.name != "tokens")
+    text = model.load(str(model_dir), key).text
+    stating = [fact for fact in text.facts if set(stated.columns([fact])) <= set(df.columns)]
+    facts = df.withColumn("_facts", stated.stated(stating))
+    words = tokens(facts, text.fields).select(*keep, "tokens", "_facts")
+    schema = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in words.schema[:-2])
     return words.mapInArrow(_predictor(str(model_dir), key, top_k), f"{schema}, {ADDED}")
 
 
@@ -48,9 +50,9 @@ def _predictor(folder: str, key: str, top_k: int) -> Callable:
         for batch in batches:
             if not batch.num_rows:
                 continue
-            kept = [batch.column(i) for i in range(batch.num_columns - 1)]
-            made = names.columns(model.answer(found, batch.column(batch.num_columns - 1), top_k))
-            fields = batch.schema.names[:-1] + list(made)
+            *kept, words, facts = batch.columns
+            made = names.columns(model.answer(found, words, facts, top_k))
+            fields = batch.schema.names[:-2] + list(made)
             yield pa.RecordBatch.from_arrays(kept + list(made.values()), names=fields)
 
     return run

@@ -1,24 +1,27 @@
 """Train the text model on Spark: the steps of fit.py as tasks, then calibration.
 
-1. Rows per category are counted; categories below `min_support` are reported, not learnt.
+1. Rows per category are counted; categories below `min_support` are reported, not learnt. What of the facts (price,
+   attributes, ...) says something often enough is found in one pass (stated.py).
 2. The rows are spread by product into parts of fixed size, in the order of a hash: the model does not depend on how
    the table was partitioned or how many executors there are.
 3. Spark NLP makes words of them, a task per part hashes and counts n-grams and writes the part under `workdir`, a
    folder that driver and executors both see.
 4. Document frequencies are summed over parts, parts are weighed, a task per block of sibling categories solves it,
    one task merges the blocks (fit.py). No row ever comes to the driver.
-5. The calibrate side gives temperature and thresholds, the tune side the model's metrics.
+5. With `text.reweight: auto` step 4 is done for each of `TRIED`, and the best macro-F1 on the tune side is kept.
+6. The calibrate side gives temperature and thresholds, the tune side the model's metrics.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,14 +32,47 @@ from pyspark.sql import functions as F
 
 from shelfmark.config import Settings, Text
 from shelfmark.errors import DataRefused
+from shelfmark.labels.weights import class_weights
 from shelfmark.text import calibrate as calibration
-from shelfmark.text import fit, model
+from shelfmark.text import fit, model, stated
+from shelfmark.text.facts import NOTHING, Encoder
 from shelfmark.text.pipeline import tokens
 
 log = logging.getLogger(__name__)
 
 PART_ROWS = 16_384  # rows of a part: 20 MB of features, a task of a second; enough parts for many executors
 CALIBRATION_ROWS = 50_000  # rows a temperature and two thresholds are fitted on: more changes no digit that matters
+TRIED = ("none", "sqrt", "effective", "inverse")  # class weights of `reweight: auto`
+
+
+class Side(NamedTuple):
+    """Where a side of the split lies: its weighed parts below `work`, those with rows, the number of its rows."""
+
+    work: Path
+    parts: list[int]
+    rows: int
+
+
+class Plan(NamedTuple):
+    """What a training is told and has found out before it learns: the arguments of its steps."""
+
+    settings: Settings
+    context: SparkContext
+    work: Path
+    folder: Path  # of the model
+    learnt: dict[str, Any]  # of the facts
+    nodes: list[dict[str, Any]]
+    tree: model.Tree
+    spots: dict[str, int]  # node of every category of the taxonomy
+
+    @property
+    def order(self) -> list[str]:
+        """The learnt categories by number."""
+        return [self.nodes[node]["id"] for node in self.tree.leaf]
+
+    def tasks(self, function: Callable, items: list) -> list:
+        """`fit.Each` on Spark: a task per item."""
+        return self.context.parallelize(items, len(items)).map(function).collect() if items else []
 
 
 def train(
@@ -50,13 +86,15 @@ def train(
 ) -> dict[str, Any]:
     """Train on `rows`, calibrate on `calibrate`, measure on `tune`; the model's files are written to `model_dir`.
 
-    rows, calibrate, tune: one row a product, columns product_id, category_id, weight and the texts of
-    `settings.text.fields`. taxonomy: category_id, path, parent_id, taxonomy_version of one version.
-    workdir: scratch that driver and executors both see; emptied before and after. model_dir: made, must be empty.
+    rows, calibrate, tune: one row a product, columns product_id, category_id, weight, the texts of
+    `settings.text.fields` and what `settings.text.facts` are read from (`stated.columns`). taxonomy: category_id,
+    path, parent_id, taxonomy_version of one version. workdir: scratch that driver and executors both see; emptied
+    before and after. model_dir: made, must be empty.
 
     Returns what gold.models wants and more: categories, training_rows (after the cap), taxonomy_version, checksum,
     metrics (of the tune side: rows, accuracy, macro_f1, coverage, accepted_accuracy; of calibration: temperature,
-    thresholds), below_support ([{category_id, path, support}]), features, weights, seconds per step.
+    thresholds, reweight and, with `auto`, the macro-F1 of each that was tried), below_support ([{category_id, path,
+    support}]), features, weights, seconds per step.
     Raises `DataRefused` where no category has enough rows, or the taxonomy does not know one.
     """
     work, folder = Path(workdir), Path(model_dir)
@@ -86,7 +124,9 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
     if len(learnt) > 1 << 16:
         raise DataRefused(f"{len(learnt)} categories have enough rows, a model holds 65536: raise text.min_support")
     nodes, tree = model.make_tree(learnt, known)
-    order = [nodes[node]["id"] for node in tree.leaf]
+    facts = stated.learn(rows.where(usable).select(stated.stated(text.facts).alias("facts")), text.min_rows)
+    plan = Plan(settings, context, work, folder, facts if text.facts else NOTHING, nodes, tree, _spots(nodes, known))
+    order = plan.order
     counts = np.array([support[category] for category in order])
     kept = np.minimum(counts, text.max_rows_per_category)
     share = {category: float(k / n) for category, k, n in zip(order, kept, counts)}
@@ -95,42 +135,69 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
     started = time.perf_counter()
     parts = max(1, -(-int(kept.sum()) // PART_ROWS))
     sampled = _sampled(rows.where(usable & F.col("category_id").isin(order)), share)
-    n_rows = sum(_write_parts(sampled, parts, work / "train", text, order))
+    n_rows = sum(_write_parts(sampled, parts, work / "train", plan, order))
     seconds["grams"] = time.perf_counter() - started
     log.info("text features of %d rows in %d parts", n_rows, parts)
+    prepared = fit.prepare(work / "train", folder, range(parts), n_rows, text, plan.tasks, tasks, plan.learnt)
 
-    result = fit.fit(
-        work / "train", folder, range(parts), n_rows, len(order), text,
-        _boost(kept, text), partial(_tasks, context), tasks,
+    started = time.perf_counter()
+    sides = [
+        _side(side, plan, work / name, most)
+        for name, side, most in (("calibrate", calibrate, CALIBRATION_ROWS), ("tune", tune, 4 * CALIBRATION_ROWS))
+    ]
+    seconds["sides"] = time.perf_counter() - started
+    solve = partial(
+        fit.learn, work / "train", parts=range(parts), features=prepared["features"], categories=len(order), text=text,
+        each=plan.tasks, tasks=tasks,
     )  # fmt: skip
-    seconds |= result.pop("seconds")
+    result, chosen = _learn(plan, solve, kept, sides[1])
+    seconds |= prepared.pop("seconds") | result.pop("seconds")
 
     started = time.perf_counter()
     about = {
         "text": text.model_dump(),
+        "facts": plan.learnt,
         "taxonomy_version": version,
         "training_rows": n_rows,
         "support": {category: int(n) for category, n in zip(order, counts)},
         "roll_up_depth": settings.decision.roll_up_depth,
     }
-    spots = _spots(nodes, known)
-    fitted = _calibrate(calibrate, settings, work, folder, nodes, tree, spots, about)
+    fitted = _calibrate(plan, sides[0], about)
+    measured = _measure(plan, sides[1])
     seconds["calibrate"] = time.perf_counter() - started
-    started = time.perf_counter()
-    measured = _measure(tune, settings, work, folder, nodes, tree, spots)
-    seconds["measure"] = time.perf_counter() - started
     return {
         "categories": len(order),
         "training_rows": n_rows,
         "taxonomy_version": version,
         "checksum": model.checksum(folder),
-        "metrics": {**measured, **fitted},
+        "metrics": {**measured, **fitted, **chosen},
         "below_support": [
             {"category_id": c, "path": known.get(c, (None, None))[0], "support": support[c]} for c in below
         ],
+        **prepared,
         **result,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
+
+
+def _learn(plan: Plan, solve: Callable, counts: np.ndarray, tune: Side) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The weights, with the class weights of the settings or the best of `TRIED`; what it took, and what was chosen."""
+    text = plan.settings.text
+    if text.reweight != "auto" or not tune.parts:
+        how = "none" if text.reweight == "auto" else text.reweight
+        return solve(plan.folder, boost=_boost(counts, how, text)), {"reweight": how}
+    results, macro = {}, {}
+    for how in TRIED:
+        results[how] = solve(plan.work / "tried" / how, boost=_boost(counts, how, text))
+        step = partial(
+            _confusion, work=tune.work, folder=plan.work / "tried" / how, tree=plan.tree, temperature=1.0, accept=0.0
+        )
+        macro[how] = _macro_f1(sum(plan.tasks(step, tune.parts)), len(counts))
+        log.info("class weights %s: macro-F1 %.4f on the tune side", how, macro[how])
+    best = max(TRIED, key=macro.get)  # of equals the first, which weighs least
+    for path in (plan.work / "tried" / best).iterdir():
+        os.replace(path, plan.folder / path.name)
+    return results[best], {"reweight": best, "tried": macro}
 
 
 def _taxonomy(taxonomy: DataFrame) -> tuple[str, dict[str, tuple[str, str | None]]]:
@@ -142,12 +209,8 @@ def _taxonomy(taxonomy: DataFrame) -> tuple[str, dict[str, tuple[str, str | None
     return versions.pop(), {r["category_id"]: (r["path"], r["parent_id"]) for r in found}
 
 
-def _boost(counts: np.ndarray, text: Text) -> np.ndarray:
-    if text.reweight == "none":
-        return np.ones(len(counts), np.float32)
-    from shelfmark.labels.weights import class_weights
-
-    return np.asarray(class_weights(counts, text.reweight, text.beta, text.max_weight), np.float32)
+def _boost(counts: np.ndarray, how: str, text: Text) -> np.ndarray:
+    return np.asarray(class_weights(counts, how, text.beta, text.max_weight), np.float32)
 
 
 def _chance():
@@ -166,18 +229,21 @@ def _sampled(rows: DataFrame, share: dict[str, float]) -> DataFrame:
     return joined.where(F.col("_share").isNull() | (_chance() < F.col("_share"))).drop("_share")
 
 
-def _write_parts(rows: DataFrame, parts: int, work: Path, text: Text, order: list[str]) -> list[int]:
-    """Write the rows as parts 0 .. parts - 1 of counted n-grams; returns the rows of each.
+def _write_parts(rows: DataFrame, parts: int, work: Path, plan: Plan, order: list[str]) -> list[int]:
+    """Write the rows as parts 0 .. parts - 1 of counted n-grams and facts; returns the rows of each.
 
     `order` numbers the categories; a category that is not in it gets -1.
     """
+    text = plan.settings.text
+    trust, facts = F.col("weight").cast("float").alias("weight"), stated.stated(text.facts).alias("facts")
     spread = (
-        rows.select("product_id", "category_id", F.col("weight").cast("float").alias("weight"), *text.fields)
+        rows.select("product_id", "category_id", trust, facts, *text.fields)
         .repartition(parts, "product_id")
         .sortWithinPartitions(F.xxhash64("product_id"), "product_id", "category_id")
     )
-    words = tokens(spread, text.fields).select("tokens", "category_id", "weight")
-    written = words.mapInArrow(_part_writer(str(work), text, order), "part int, rows bigint").collect()
+    words = tokens(spread, text.fields).select("tokens", "category_id", "weight", "facts")
+    writer = _part_writer(str(work), text, plan.learnt, order)
+    written = words.mapInArrow(writer, "part int, rows bigint").collect()
     # An empty partition may not have run at all: its part is written here.
     missing = set(range(parts)) - {r["part"] for r in written}
     for part in missing:
@@ -185,25 +251,21 @@ def _write_parts(rows: DataFrame, parts: int, work: Path, text: Text, order: lis
     return [r["rows"] for r in written]
 
 
-def _part_writer(work: str, text: Text, order: list[str]) -> Callable:
+def _part_writer(work: str, text: Text, learnt: dict[str, Any], order: list[str]) -> Callable:
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         numbers = pa.array(order, pa.string())
         part = TaskContext.get().partitionId()
 
         def numbered():
             for batch in batches:
-                labels = pc.fill_null(pc.index_in(batch.column("category_id"), value_set=numbers), -1)
-                yield batch.column("tokens"), labels.to_numpy(False), batch.column("weight").to_numpy(False)
+                words, category, weight, facts = batch.columns
+                labels = pc.fill_null(pc.index_in(category, value_set=numbers), -1)
+                yield words, labels.to_numpy(False), weight.to_numpy(False), facts
 
-        rows = fit.count_grams(Path(work), part, numbered(), text)
+        rows = fit.count_grams(Path(work), part, numbered(), text, learnt)
         yield pa.record_batch({"part": pa.array([part], pa.int32()), "rows": pa.array([rows], pa.int64())})
 
     return write
-
-
-def _tasks(context: SparkContext, function: Callable, items: list) -> list:
-    """`fit.Each` on Spark: a task per item."""
-    return context.parallelize(items, len(items)).map(function).collect() if items else []
 
 
 def _spots(nodes: list[dict], known: dict[str, tuple[str, str | None]]) -> dict[str, int]:
@@ -219,30 +281,28 @@ def _spots(nodes: list[dict], known: dict[str, tuple[str, str | None]]) -> dict[
     return spots
 
 
-def _side(
-    rows: DataFrame, text: Text, work: Path, folder: Path, nodes, tree: model.Tree, spots, most: int
-) -> list[int]:
-    """Write a bounded sample of a side as weighed parts labelled by node; returns the parts with rows in them."""
+def _side(rows: DataFrame, plan: Plan, work: Path, most: int) -> Side:
+    """Write a bounded sample of a side, `most` rows or so, as weighed parts labelled by node."""
     usable = rows.where(F.col("category_id").isNotNull())
     n = usable.count()
     if not n:
-        return []
+        return Side(work, [], 0)
     sample = usable.where(_chance() < min(1.0, most / n)) if n > most else usable
     sample = sample.withColumn("weight", F.lit(1.0))
     parts = max(1, -(-min(n, most) // PART_ROWS))
-    categories = sorted(spots)
-    _write_parts(sample, parts, work, text, categories)
-    number = {node: at for at, node in enumerate(tree.leaf.tolist())}
-    own = {nodes[node]["id"]: at for node, at in number.items()}
-    truth = np.array([[own.get(c, -1) for c in categories] + [-1], [spots[c] for c in categories] + [-1]], np.int32)
-    step = partial(_weigh_side, work=work, model_dir=folder, truth=truth)
-    _tasks(rows.sparkSession.sparkContext, step, list(range(parts)))
-    return list(range(parts))
+    categories = sorted(plan.spots)
+    written = _write_parts(sample, parts, work, plan, categories)
+    own = {category: at for at, category in enumerate(plan.order)}
+    truth = [own.get(c, -1) for c in categories] + [-1], [plan.spots[c] for c in categories] + [-1]
+    cuts = Encoder(plan.learnt).cuts
+    step = partial(_weigh_side, work=work, model_dir=plan.folder, truth=np.array(truth, np.int32), cuts=cuts)
+    plan.tasks(step, list(range(parts)))
+    return Side(work, list(range(parts)), sum(written))
 
 
-def _weigh_side(part: int, work: Path, model_dir: Path, truth: np.ndarray) -> None:
+def _weigh_side(part: int, work: Path, model_dir: Path, truth: np.ndarray, cuts: int) -> None:
     """Weigh a part and look the truth of its rows up: `truth` has label and node by taxonomy number, -1 last."""
-    fit.weigh_part(part, work, model_dir)
+    fit.weigh_part(part, work, model_dir, cuts)
     folder = fit.part_folder(work, part)
     fit.save(folder / "truth.npy", truth[:, np.load(folder / "labels.npy")])
 
@@ -278,23 +338,21 @@ def _chances(part: int, work: Path, folder: Path, tree: model.Tree, temperature:
     return chance[:, 0], number[:, 0] == labels, chances, right
 
 
-def _calibrate(rows, settings: Settings, work: Path, folder: Path, nodes, tree, spots, about) -> dict[str, Any]:
+def _calibrate(plan: Plan, side: Side, about: dict[str, Any]) -> dict[str, Any]:
     """Fit temperature and thresholds on the calibrate side and write model.json with them."""
-    context, depth = rows.sparkSession.sparkContext, settings.decision.roll_up_depth
-    side = work / "calibrate"
-    parts = _side(rows, settings.text, side, folder, nodes, tree, spots, CALIBRATION_ROWS)
-    likelihood = sum(_tasks(context, partial(_likelihood, work=side, folder=folder), parts))
-    temperature = calibration.best_temperature(np.asarray(likelihood) if parts else np.zeros(1))
+    where = {"work": side.work, "folder": plan.folder}
+    likelihood = sum(plan.tasks(partial(_likelihood, **where), side.parts))
+    temperature = calibration.best_temperature(np.asarray(likelihood) if side.parts else np.zeros(1))
     accept = roll_up = calibration.NEVER
-    if parts:
-        step = partial(_chances, work=side, folder=folder, tree=tree, temperature=temperature, min_depth=depth)
-        confidence, right, chances, rights = map(np.concatenate, zip(*_tasks(context, step, parts)))
-        target = settings.decision.target_accuracy
+    if side.parts:
+        depth, target = plan.settings.decision.roll_up_depth, plan.settings.decision.target_accuracy
+        step = partial(_chances, **where, tree=plan.tree, temperature=temperature, min_depth=depth)
+        confidence, right, chances, rights = map(np.concatenate, zip(*plan.tasks(step, side.parts)))
         accept = calibration.accept_threshold(confidence, right, target)
         rest = confidence < accept
         roll_up = calibration.roll_up_threshold(chances[rest], rights[rest], target)
     about |= {"temperature": temperature, "accept": accept, "roll_up": roll_up}
-    model.write(folder, nodes, tree, about)
+    model.write(plan.folder, plan.nodes, plan.tree, about)
     return {"temperature": temperature, "accept_threshold": accept, "roll_up_threshold": roll_up}
 
 
@@ -309,27 +367,33 @@ def _confusion(part: int, work: Path, folder: Path, tree: model.Tree, temperatur
     return np.concatenate([*counts, [len(hit), hit.sum(), sure.sum(), (hit & sure).sum()]])
 
 
-def _measure(rows, settings: Settings, work: Path, folder: Path, nodes, tree, spots) -> dict[str, Any]:
+def _measure(plan: Plan, side: Side) -> dict[str, Any]:
     """Accuracy and coverage over all rows of the tune side, macro-F1 over the learnt categories found there."""
-    side, found = work / "tune", model.load(str(folder), str(time.time_ns()))
-    parts = _side(rows, settings.text, side, folder, nodes, tree, spots, 4 * CALIBRATION_ROWS)
-    if not parts:
+    if not side.parts:
         return {"rows": 0}
-    step = partial(_confusion, work=side, folder=folder, tree=tree, temperature=found.temperature, accept=found.accept)
-    total = sum(_tasks(rows.sparkSession.sparkContext, step, parts))
-    size = len(tree.leaf)
-    said, true, both, (n, right, sure, sure_right) = (
-        total[:size],
-        total[size : 2 * size],
-        total[2 * size : -4],
-        total[-4:],
+    found = model.load(str(plan.folder), str(time.time_ns()))
+    step = partial(
+        _confusion,
+        work=side.work,
+        folder=plan.folder,
+        tree=plan.tree,
+        temperature=found.temperature,
+        accept=found.accept,
     )
-    shown = true > 0
-    f1 = 2 * both[shown] / (said[shown] + true[shown])
+    total = sum(plan.tasks(step, side.parts))
+    n, right, sure, sure_right = total[-4:]
     return {
         "rows": int(n),
         "accuracy": float(right / n),
-        "macro_f1": float(f1.mean()) if len(f1) else None,
+        "macro_f1": _macro_f1(total, len(plan.order)),
         "coverage": float(sure / n),
         "accepted_accuracy": float(sure_right / sure) if sure else None,
     }
+
+
+def _macro_f1(total: np.ndarray, categories: int) -> float | None:
+    """Mean F1 of the learnt categories that `_confusion` found rows of; None where there is none."""
+    said, true, both = total[: 3 * categories].reshape(3, categories)
+    shown = true > 0
+    f1 = 2 * both[shown] / (said[shown] + true[shown])
+    return float(f1.mean()) if len(f1) else None
