@@ -120,7 +120,7 @@ def test_facts_decide_where_titles_do_not(spark, tmp_path):
         for i in range(n):
             price, colour = draw.uniform(1, 100), draw.choice(["red", "Blue "])
             path = "wear > shoes > sandals" if price < 50 and colour == "red" else "wear > shoes > sneakers"
-            attributes = [("colour", colour, None), ("weight", str(draw.randint(1, 9)), "g")]
+            attributes = [("colour", colour, None), ("weight", f"{draw.randint(1, 9)},000", "g")]
             made.append((f"{seed}-{i}", path, 1.0, "shoe", price, "EUR", "shop", attributes))
         return spark.createDataFrame(
             made,

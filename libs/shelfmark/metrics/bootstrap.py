@@ -18,8 +18,8 @@ _STEPS = np.cumsum([np.exp(-1) / np.prod(np.arange(1, k + 1, dtype=float)) for k
 
 def weights(group: np.ndarray, draw: int) -> np.ndarray:
     """Poisson(1) numbers, uint8[n], of 64-bit hashes of groups in one draw."""
-    seed = _mix(np.array([draw + 1], np.uint64) * _GOLDEN)
-    mixed = _mix(np.asarray(group, np.uint64) ^ seed)
+    seed = mix(np.array([draw + 1], np.uint64) * _GOLDEN)
+    mixed = mix(np.asarray(group, np.uint64) ^ seed)
     return np.searchsorted(_STEPS, mixed / 2.0**64, side="right").astype(np.uint8)
 
 
@@ -66,8 +66,8 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, flo
     return float(values[0]), float(low), float(high)
 
 
-def _mix(h):
-    """Finaliser of MurmurHash3, 64 bit."""
+def mix(h: np.ndarray) -> np.ndarray:
+    """Hashes of 64-bit numbers, uint64[n], by the finaliser of MurmurHash3: to draw folds by group, say."""
     h = h ^ (h >> np.uint64(33))
     h = h * np.uint64(0xFF51AFD7ED558CCD)
     h = h ^ (h >> np.uint64(33))

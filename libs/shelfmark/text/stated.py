@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 PAIRS = "array<struct<name:string,value:string>>"
+WRITTEN = r"^\p{Sc}?\s*[0-9][0-9,]*(\.[0-9]+)?$"  # a number as people write it: "₹1,23,999", "2,255"
 READ = {"price": ("price", "currency"), "attributes": ("attributes",), "brand": ("brand",), "source": ("source",)}
 """The columns of silver.catalogue that a fact of `text.facts` is read from."""
 
@@ -23,15 +24,16 @@ def columns(facts: Sequence[str]) -> list[str]:
 
 
 def stated(facts: Sequence[str]) -> Column:
-    """The facts of a row: array of (name, value), without nulls and empty values; names and words in lower case.
+    """The facts of a row: array of (name, value), without nulls and empty values; names and words in lower case,
+    numbers without currency sign and separators of thousands.
 
     A name in square brackets is not an attribute's: no vendor's attribute "price" is mistaken for the price.
     """
 
     def one(name: Column | str, value: Column) -> Column:
-        return F.struct(
-            (F.lit(name) if isinstance(name, str) else name).alias("name"), F.lower(F.trim(value)).alias("value")
-        )
+        text = F.lower(F.trim(value))
+        plain = F.when(text.rlike(WRITTEN), F.regexp_replace(text, r"[^0-9.]", "")).otherwise(text)
+        return F.struct((F.lit(name) if isinstance(name, str) else name).alias("name"), plain.alias("value"))
 
     made = {
         "price": lambda: F.array(
