@@ -63,6 +63,7 @@ setup(
         "python-calamine>=0.3",
         "sqlglot>=26",
         "scikit-learn>=1.5",
+        "scipy>=1.13",
         "threadpoolctl>=3.5",
         "requests>=2.32",
     ],

@@ -182,7 +182,13 @@ class Text(Section):
 class Decision(Section):
     """What is done with a prediction."""
 
-    target_accuracy: float = Field(0.95, gt=0, le=1, description="accuracy that accepted predictions must reach")
+    target_accuracy: float = Field(
+        0.95,
+        gt=0,
+        lt=1,
+        description="accuracy of what is accepted: the calibrate side must show it, with 95 % confidence",
+    )
+    min_accepted: int = Field(300, ge=1, description="calibrate rows that a threshold must rest on")
     roll_up_depth: int = Field(2, ge=1, description="highest level a roll-up may reach; 1 is a root")
 
 

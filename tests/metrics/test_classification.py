@@ -19,7 +19,7 @@ def frames(spark, products):
     for product, region, side, said, best, decided, decision in products:
         top_k = [(best, 0.9), ("socks", 0.1)] if best else []
         predictions.append((product, region, "text", "v1", "t1", decided, top_k, decision))
-        splits.append((product, side))
+        splits.append((product, product, side))
         labels += [(product, category, "t1", "source", at == 0) for at, category in enumerate(said)]
     taxonomy = [("t1", c, p, c if p is None else f"{p} > {c}") for c, p in TAXONOMY.items()]
     return (
@@ -31,7 +31,7 @@ def frames(spark, products):
         spark.createDataFrame(
             labels, "product_id string, category_id string, taxonomy_version string, origin string, primary boolean"
         ),
-        spark.createDataFrame(splits, "product_id string, side string"),
+        spark.createDataFrame(splits, "product_id string, leak_group string, side string"),
         spark.createDataFrame(taxonomy, "taxonomy_version string, category_id string, parent_id string, path string"),
     )
 
@@ -85,6 +85,10 @@ def test_figures_equal_scikit_learn_per_region_and_overall(spark, random_product
             row = got[region, "*", metric]
             assert row.value == pytest.approx(value, abs=1e-12), (region, metric)
             assert row.side == ("all" if metric == "coverage_all" else "test")
+            if metric in ("macro_f1", "weighted_f1"):
+                assert row.low < value < row.high
+                # About the width of a proportion's interval of as many rows: no leak group has two of them.
+                assert 0.5 < (row.high - row.low) / (4 * (value * (1 - value) / len(test)) ** 0.5) < 2
         assert got[region, "*", "accuracy"].support == len(test)
         assert got[region, "*", "coverage_all"].support == len(every)
         assert got[region, "*", "accuracy"].low < expected["accuracy"] < got[region, "*", "accuracy"].high

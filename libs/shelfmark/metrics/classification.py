@@ -2,7 +2,8 @@
 
 1. `judged` joins predictions with the truth of the test side: one shuffle of five narrow columns.
 2. `evaluate` counts them in one pass (kernel.count_batches in `mapInArrow`): a partition gives back counts per
-   (region, category), never rows. Spark sums the partials, NumPy makes figures of the sums.
+   (region, block, category), never rows. Spark sums the partials, NumPy makes figures of the sums. A block is a random
+   hundredth of the leak groups: intervals of F1 are bootstrapped over blocks.
 3. `confusions` lists the categories most often taken for one another.
 """
 
@@ -12,18 +13,23 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from shelfmark import config, tables
 from shelfmark.errors import UsageError
-from shelfmark.metrics import kernel
+from shelfmark.metrics import bootstrap, kernel
 
 TRUTH_ORIGINS = ("source", "person")
 """Origins of labels that count as truth: what a rule or a model said is not measured against itself."""
 
 ALL = "*"
 """Region or category that stands for all."""
+
+BLOCKS = 100
+DRAWS = 500
+ENOUGH_BLOCKS = 20  # with rows in them: fewer show too little of how figures vary
+_OF = "\x1f"  # region, then this, then the block
 
 PER_RUN = ("run_id", "run_date")
 """Columns of gold.metrics that the job adds."""
@@ -61,7 +67,8 @@ def evaluate(
     Per region and class, and per class for region `*`: `precision`, `recall`, `f1`, support = true rows of the class.
 
     Figures with support below `settings.min_support` are null. Proportions measured on the test side carry their
-    Wilson 95 % interval (that of precision runs over the rows predicted as the class). A region without rows on the
+    Wilson 95 % interval (that of precision runs over the rows predicted as the class), macro and weighted F1 a
+    bootstrap 95 % interval over leak groups (none where the rows are of too few groups). A region without rows on the
     side has its rows with support 0 and null values. Raises `UsageError` when there is no prediction at all, or
     predictions of several model versions.
     """
@@ -80,17 +87,24 @@ def evaluate(
 
     count = partial(_count, parents=parents)
     sums = [F.sum(name).alias(name) for name in kernel.CLASS_COUNTS + kernel.REGION_COUNTS]
-    counted = (
+    found = (
         judged(predictions, labels, splits, side, head)
+        .withColumn("region", F.concat_ws(_OF, "region", "block"))
+        .drop("block")
         .mapInArrow(count, _ddl(kernel.PARTIAL))
         .groupBy("region", "category_id")
         .agg(*sums)
-        .collect()
+        .toPandas()
     )
+    found[["region", "block"]] = found["region"].str.partition(_OF)[[0, 2]]
+    summed = found.drop(columns="block").groupby(["region", "category_id"], dropna=False, as_index=False).sum()
+    summed["category_id"] = summed["category_id"].astype(object).where(summed["category_id"].notna(), None)
+    counted = [Row(**one) for one in summed.to_dict("records")]
     _one_version(counted, head)
+    intervals = _intervals(found[found["category_id"].notna() & (found["block"] != "")])
     rows = [
         (head.model, head.model_version, region, "leaf", category, paths.get(category), *figure)
-        for region, category, *figure in _figures(counted, settings.min_support, side)
+        for region, category, *figure in _figures(counted, settings.min_support, side, intervals)
     ]
     return spark.createDataFrame(rows, _metrics_ddl())
 
@@ -100,8 +114,8 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
 
     Columns region, decision, truth (primary label; null where the product is not on `side` or has none), predicted
     (best leaf), decided (category decided on), any_hit (best leaf is a label of the product), foreign (prediction of
-    another model version than `version`), product_id. Off `side` the categories are null: nothing is carried along
-    that is not counted.
+    another model version than `version`), product_id, block (of its leak group, 0 to 99). Off `side` categories and
+    block are null: nothing is carried along that is not counted.
     """
     truth = _truth(labels, splits, side, version.taxonomy_version)
     predicted = F.col("top_k").getItem(0).getField("category_id")
@@ -125,6 +139,7 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
             F.array_contains("listed", F.col("best")).alias("any_hit"),
             "foreign",
             "product_id",
+            F.when(measured, F.col("block")).alias("block"),
         )
     )
 
@@ -174,13 +189,14 @@ def confusions(
 
 
 def _truth(labels: DataFrame, splits: DataFrame, side: str, taxonomy_version: str) -> DataFrame:
-    """product_id, truth (primary category), listed (all categories) of the labelled products on `side`."""
+    """product_id, truth (primary category), listed (all categories), block of the labelled products on `side`."""
     primary = F.min(F.when(F.col("primary"), F.col("category_id")))  # one per product; min, should there be two
+    block = F.pmod(F.xxhash64("leak_group"), F.lit(BLOCKS))
     return (
         labels.where((F.col("taxonomy_version") == taxonomy_version) & F.col("origin").isin(*TRUTH_ORIGINS))
         .select("product_id", "category_id", "primary")
-        .join(splits.where(F.col("side") == side).select("product_id"), "product_id", "left_semi")
-        .groupBy("product_id")
+        .join(splits.where(F.col("side") == side).select("product_id", block.alias("block")), "product_id")
+        .groupBy("product_id", "block")
         .agg(primary.alias("truth"), F.collect_set("category_id").alias("listed"))
         .where("truth is not null")
     )
@@ -190,7 +206,33 @@ def _count(batches: Iterator, parents: dict[str, str | None]) -> Iterator:
     return kernel.count_batches(batches, parents)
 
 
-def _figures(counted: list, min_support: int, side: str) -> Iterator[tuple]:
+def _intervals(cells) -> dict[tuple[str, str], tuple[float, float]]:
+    """(region, metric) -> ends of the 95 % interval, for macro_f1 and weighted_f1, from counts per block."""
+    out: dict[tuple[str, str], tuple[float, float]] = {}
+    if not len(cells):
+        return out
+    block = cells["block"].astype(int).to_numpy()
+    column = np.unique(cells["category_id"], return_inverse=True)[1]
+    counts = cells[list(kernel.CLASS_COUNTS)].to_numpy(dtype=float)
+    for region in [*sorted(cells["region"].unique()), ALL]:
+        mine = (cells["region"] == region).to_numpy() if region != ALL else np.ones(len(cells), bool)
+        if len(np.unique(block[mine & (counts[:, 0] > 0)])) < ENOUGH_BLOCKS:
+            continue
+        blocks = np.zeros((BLOCKS, len(kernel.CLASS_COUNTS), int(column.max()) + 1))
+        for at in range(counts.shape[1]):
+            np.add.at(blocks[:, at], (block[mine], column[mine]), counts[mine, at])
+        drawn = bootstrap.of_blocks(blocks, DRAWS)
+        out[region, "macro_f1"] = bootstrap.interval(_over_true(drawn))[1:]
+        out[region, "weighted_f1"] = bootstrap.interval(bootstrap.weighted_f1(drawn))[1:]
+    return out
+
+
+def _over_true(drawn: np.ndarray) -> np.ndarray:
+    """Macro-F1 of each draw over the classes with a true row in the data, as `kernel.macro_weighted_f1`."""
+    return bootstrap.macro_f1(drawn, np.flatnonzero(drawn[0, 0] > 0))
+
+
+def _figures(counted: list, min_support: int, side: str, intervals: dict) -> Iterator[tuple]:
     """(region, category, metric, value, support, low, high, side) of all regions and of `*`, from summed counts."""
     regions = sorted({row.region for row in counted})
     code = {region: at for at, region in enumerate(regions)}
@@ -213,11 +255,11 @@ def _figures(counted: list, min_support: int, side: str) -> Iterator[tuple]:
     counts = np.concatenate([counts, pooled.astype(np.int64)])
     names = [*regions, ALL]
 
-    yield from _region_figures(names, totals, region, counts, min_support, side)
+    yield from _region_figures(names, totals, region, counts, min_support, side, intervals)
     yield from _class_figures(names, categories, region, category, counts, min_support, side)
 
 
-def _region_figures(names, totals, region, counts, min_support, side) -> Iterator[tuple]:
+def _region_figures(names, totals, region, counts, min_support, side, intervals) -> Iterator[tuple]:
     total = dict(zip(kernel.REGION_COUNTS, totals.T))
     true, predicted, correct = counts.T
     _, _, f1 = kernel.precision_recall_f1(true, predicted, correct)
@@ -240,7 +282,7 @@ def _region_figures(names, totals, region, counts, min_support, side) -> Iterato
             value = kernel.share(total[hits][at], total[trials][at])
             yield name, ALL, *_figure(metric, value, total[trials][at], min_support, low, high), side
         for metric, value in (("macro_f1", macro[at]), ("weighted_f1", weighted[at]), ("categories", present[at])):
-            yield name, ALL, *_figure(metric, value, n, min_support), side
+            yield name, ALL, *_figure(metric, value, n, min_support, *intervals.get((name, metric), ())), side
         rows = total["rows"][at]
         yield name, ALL, *_figure("coverage_all", kernel.share(total["accept"][at], rows), rows, min_support), "all"
 

@@ -1,15 +1,18 @@
 """From scores to probabilities, and from probabilities to decisions. NumPy only.
 
 Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks"): probabilities are softmax(scores / T)
-with the one T that makes the calibrate side most likely. Thresholds are the lowest that reach the target accuracy there.
+with the one T that makes the calibrate side most likely. A threshold is the lowest of which the calibrate side shows, at
+95 %, that what lies above it reaches the target accuracy: the lower bound of Clopper and Pearson (1934) reaches it, not
+just the share that happened to be right.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import betaincinv
 
 TEMPERATURES = np.geomspace(0.05, 5.0, 96)  # steps of 5 %; below 0.05 a margin of 1 would be a certainty of 1 - 2e-9
-ENOUGH = 100  # rows behind a threshold: an accuracy of 0.95 is then known to +-0.04
+LEVEL = 0.95  # how sure a threshold is that its target holds: one-sided
 NEVER = 2.0  # a threshold that no probability reaches
 
 
@@ -40,30 +43,37 @@ def best_temperature(likelihood: np.ndarray) -> float:
     return float(TEMPERATURES[at])
 
 
-def accept_threshold(confidence: np.ndarray, correct: np.ndarray, target: float) -> float:
-    """The lowest confidence at which the rows at or above it reach the target accuracy, `ENOUGH` of them at least."""
+def lower_bound(right: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The accuracy that `right` of `rows` show at `LEVEL`, one-sided and exact, float64."""
+    right, rows = np.asarray(right, float), np.asarray(rows, float)
+    bound = betaincinv(np.maximum(right, 1), rows - right + 1, 1 - LEVEL)
+    return np.where(right > 0, bound, 0.0)
+
+
+def accept_threshold(confidence: np.ndarray, correct: np.ndarray, target: float, enough: int) -> float:
+    """The lowest confidence from which on the rows show (`lower_bound`) the target accuracy, `enough` of them at least."""
     order = np.argsort(-confidence, kind="stable")
     confidence, correct = confidence[order], correct[order]
     rows = np.arange(1, len(confidence) + 1)
     whole = np.append(confidence[1:] < confidence[:-1], True) if len(rows) else np.zeros(0, bool)  # ties stay together
-    good = np.flatnonzero((np.cumsum(correct) / rows >= target) & (rows >= ENOUGH) & whole)
+    good = np.flatnonzero((lower_bound(np.cumsum(correct), rows) >= target) & (rows >= enough) & whole)
     return float(confidence[good[-1]]) if len(good) else NEVER
 
 
-def roll_up_threshold(chances: np.ndarray, correct: np.ndarray, target: float) -> float:
-    """The lowest threshold at which the deepest ancestors that reach it are right often enough.
+def roll_up_threshold(chances: np.ndarray, correct: np.ndarray, target: float, enough: int) -> float:
+    """The lowest threshold at which the deepest ancestors that reach it show (`lower_bound`) the target accuracy.
 
     chances float32[rows, levels]: of the ancestors, deepest first, 0 where there is none; correct bool of the same
-    shape. Rows are those that were not accepted.
+    shape. Rows are those that were not accepted; `enough` of them at least must reach the threshold.
     """
     if not chances.size:
         return NEVER
     for threshold in np.arange(0.50, 1.0, 0.01):  # below a half another branch may be likelier
         reached = chances >= threshold
         rows = np.flatnonzero(reached.any(1))
-        if len(rows) < ENOUGH:
+        if len(rows) < enough:
             return NEVER
         level = reached[rows].argmax(1)
-        if correct[rows, level].mean() >= target:
+        if lower_bound(correct[rows, level].sum(), len(rows)) >= target:
             return float(threshold)
     return NEVER

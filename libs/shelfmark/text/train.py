@@ -345,12 +345,13 @@ def _calibrate(plan: Plan, side: Side, about: dict[str, Any]) -> dict[str, Any]:
     temperature = calibration.best_temperature(np.asarray(likelihood) if side.parts else np.zeros(1))
     accept = roll_up = calibration.NEVER
     if side.parts:
-        depth, target = plan.settings.decision.roll_up_depth, plan.settings.decision.target_accuracy
-        step = partial(_chances, **where, tree=plan.tree, temperature=temperature, min_depth=depth)
+        decision = plan.settings.decision
+        target, enough = decision.target_accuracy, decision.min_accepted
+        step = partial(_chances, **where, tree=plan.tree, temperature=temperature, min_depth=decision.roll_up_depth)
         confidence, right, chances, rights = map(np.concatenate, zip(*plan.tasks(step, side.parts)))
-        accept = calibration.accept_threshold(confidence, right, target)
+        accept = calibration.accept_threshold(confidence, right, target, enough)
         rest = confidence < accept
-        roll_up = calibration.roll_up_threshold(chances[rest], rights[rest], target)
+        roll_up = calibration.roll_up_threshold(chances[rest], rights[rest], target, enough)
     about |= {"temperature": temperature, "accept": accept, "roll_up": roll_up}
     model.write(plan.folder, plan.nodes, plan.tree, about)
     return {"temperature": temperature, "accept_threshold": accept, "roll_up_threshold": roll_up}
