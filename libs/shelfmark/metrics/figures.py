@@ -28,6 +28,8 @@ class RegionFigures:
     """All predictions of the region."""
     accuracy_low: float | None = None
     accuracy_high: float | None = None
+    macro_f1_low: float | None = None
+    macro_f1_high: float | None = None
     accuracy_any: float | None = None
     accuracy_accepted: float | None = None
     accuracy_decided: float | None = None
@@ -77,6 +79,8 @@ def region_figures(rows: Iterable[Mapping[str, Any]]) -> list[RegionFigures]:
         metric = row["metric"]
         if metric == "accuracy":
             region |= {"support": row["support"], "accuracy_low": row["low"], "accuracy_high": row["high"]}
+        if metric == "macro_f1":
+            region |= {"macro_f1_low": row["low"], "macro_f1_high": row["high"]}
         if metric == "coverage_all":
             region["predictions"] = row["support"]
         if metric in RegionFigures.__dataclass_fields__:

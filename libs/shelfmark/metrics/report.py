@@ -178,12 +178,14 @@ def _head(report: Report) -> str:
     cards = []
     if overall:
         few = f"n = {overall.support}"
-        interval = ""
+        interval = macro_interval = ""
         if overall.accuracy_low is not None:
             interval = f", {percent(overall.accuracy_low)} to {percent(overall.accuracy_high)} (95 %)"
+        if overall.macro_f1_low is not None:
+            macro_interval = f", {overall.macro_f1_low:.3f} to {overall.macro_f1_high:.3f} (95 %)"
         cards += [
             (percent(overall.accuracy) or few, f"accuracy{interval}", "info"),
-            (few if overall.macro_f1 is None else f"{overall.macro_f1:.3f}", "macro-F1 over categories", "info"),
+            (few if overall.macro_f1 is None else f"{overall.macro_f1:.3f}", f"macro-F1{macro_interval}", "info"),
             (percent(overall.coverage) or "–", "coverage: tested predictions accepted", "info"),
             (f"{overall.support:,}", "products measured", "info"),
         ]
@@ -224,7 +226,7 @@ def _quality(report: Report) -> str:
         names,
         [
             panel("accuracy", percent, "accuracy", "accuracy_low", "accuracy_high"),
-            panel("macro-F1", "{:.3f}".format, "macro_f1"),
+            panel("macro-F1", "{:.3f}".format, "macro_f1", "macro_f1_low", "macro_f1_high"),
             panel("coverage", percent, "coverage"),
         ],
         "Accuracy, macro-F1 and coverage per region",
@@ -259,7 +261,8 @@ def _quality(report: Report) -> str:
         "Per region",
         _figure(
             picture,
-            "Bars behind the dots: 95 % interval (Wilson). All are measured on the test side.",
+            "Bars behind the dots: 95 % interval (accuracy: Wilson; macro-F1: bootstrap over groups of look-alikes). All are "
+            "measured on the test side.",
         )
         + _table(head, body, numbers=range(1, len(head)), dense=True)
         + f'<p class="small muted">Below {report.min_support} rows only n is shown. Accuracy: the best leaf is the '
