@@ -497,7 +497,8 @@ TABLES: dict[str, Table] = {
                     "metric",
                     "string",
                     "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, categories, coverage, "
-                    "roll_up_share, review_share, coverage_all, precision, recall, f1",
+                    "roll_up_share, review_share, coverage_all, ece, ece_by_chance, brier, bin_accuracy_<bin>, "
+                    "bin_confidence_<bin>, precision, recall, f1",
                 ),
                 Field("value", "double", "the figure; null below minimum support"),
                 Field("support", "bigint", "test rows behind the figure", False),

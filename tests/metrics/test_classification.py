@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
@@ -81,6 +82,11 @@ def test_figures_equal_scikit_learn_per_region_and_overall(spark, random_product
         settled = [p for p in test if p[6] != "review"]
         expected["accuracy_accepted"] = sum(p[3][0] == p[4] for p in accepted) / len(accepted)
         expected["accuracy_decided"] = sum(p[5] in (p[3][0], TAXONOMY[p[3][0]]) for p in settled) / len(settled)
+        sure = np.array([0.9 if p[4] else 0.0 for p in test])
+        right = np.array([p[3][0] == p[4] for p in test])
+        expected["brier"] = ((sure - right) ** 2).mean()
+        expected["ece"] = sum(abs((right - sure)[sure == s].sum()) for s in (0.0, 0.9)) / len(test)
+        expected["bin_accuracy_13"], expected["bin_confidence_13"] = right[sure == 0.9].mean(), 0.9
         for metric, value in expected.items():
             row = got[region, "*", metric]
             assert row.value == pytest.approx(value, abs=1e-12), (region, metric)

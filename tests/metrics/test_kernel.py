@@ -20,6 +20,7 @@ ROWS = st.lists(
         NAMES,
         st.booleans(),
         st.booleans(),
+        st.none() | st.floats(0, 1),
     ),
     max_size=60,
 )
@@ -31,6 +32,7 @@ COLUMNS = {
     "decided": pa.string(),
     "any_hit": pa.bool_(),
     "foreign": pa.bool_(),
+    "confidence": pa.float64(),
 }
 
 
@@ -49,7 +51,7 @@ def ancestors(category):
 @given(ROWS, st.integers(1, 20))
 def test_counts_equal_counting_row_by_row(rows, size):
     expected = {}
-    for region, decision, truth, predicted, decided, any_hit, foreign in rows:
+    for region, decision, truth, predicted, decided, any_hit, foreign, confidence in rows:
         at = expected.setdefault((region, None), dict.fromkeys(kernel.CLASS_COUNTS + kernel.REGION_COUNTS, 0))
         at["rows"] += 1
         at[decision] += 1
@@ -64,6 +66,12 @@ def test_counts_equal_counting_row_by_row(rows, size):
         at["accepted_hits"] += decision == "accept" and hit
         at["decided"] += decision != "review"
         at["decided_hits"] += decision != "review" and decided in ancestors(truth)
+        sure = confidence or 0.0
+        inside = min(int(sure * 15), 14)
+        at["squares"] += round((sure - hit) ** 2 * 1e6)
+        at[f"bin_rows_{inside:02d}"] += 1
+        at[f"bin_hits_{inside:02d}"] += hit
+        at[f"bin_confidence_{inside:02d}"] += round(sure * 1e6)
         for category, name in ((truth, "true"), (predicted, "predicted"), (truth if hit else None, "correct")):
             if category is not None:
                 cell = dict.fromkeys(kernel.CLASS_COUNTS + kernel.REGION_COUNTS, 0)
@@ -75,14 +83,14 @@ def test_counts_equal_counting_row_by_row(rows, size):
 
 
 def test_counts_hold_more_regions_and_categories_than_first_expected():
-    rows = [(f"r{i % 30}", "accept", f"c{i}", f"c{i}", f"c{i}", True, False) for i in range(3000)]
+    rows = [(f"r{i % 30}", "accept", f"c{i}", f"c{i}", f"c{i}", True, False, 0.5) for i in range(3000)]
     (counted,) = kernel.count_batches(batches(rows, 700), {})
     assert sum(counted.column("correct").to_pylist()) == 3000
     assert counted.num_rows == 3000 + 30
 
 
 def test_a_cycle_in_the_taxonomy_does_not_hang():
-    rows = [("IN", "roll_up", "a", "b", "c", False, False)]
+    rows = [("IN", "roll_up", "a", "b", "c", False, False, 0.5)]
     (counted,) = kernel.count_batches(batches(rows, 1), {"a": "b", "b": "a"})
     assert sum(counted.column("decided_hits").to_pylist()) == 0
 
@@ -107,3 +115,20 @@ def test_wilson_interval_of_known_cases():
     assert high[:3] == pytest.approx([0.3662, 0.1611, 1.0], abs=1e-4)
     assert np.isnan(low[3])
     assert np.isnan(high[3])
+
+
+def test_a_calibrated_model_shows_the_error_of_chance_and_one_that_is_not_shows_more():
+    rng = np.random.default_rng(1)
+    sure = rng.uniform(0.3, 1, 5000)
+    bins = np.minimum((sure * kernel.BINS).astype(int), kernel.BINS - 1)
+
+    def error(right):
+        counts = (np.bincount(bins, w, kernel.BINS) for w in (None, right, sure))
+        rows, hits, confidence = counts
+        return kernel.calibration_error(rows, hits, confidence), kernel.calibration_error_by_chance(rows, confidence)
+
+    found, by_chance = error(rng.random(5000) < sure)
+    assert 0 < by_chance < 0.02
+    assert found < by_chance + 0.01
+    too_sure, _ = error(rng.random(5000) < sure - 0.1)
+    assert too_sure == pytest.approx(0.1, abs=0.02)

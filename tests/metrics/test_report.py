@@ -125,6 +125,12 @@ def test_figures_are_read_from_metric_rows():
         row("*", "*", "coverage", 0.5, 100),
         row("*", "*", "coverage_all", 0.6, 1000),
         row("*", "*", "a_later_metric", 0.5, 1000),
+        row("*", "*", "macro_f1", 0.6, 100, 0.55, 0.65),
+        row("*", "*", "ece", 0.02, 100),
+        row("*", "*", "bin_accuracy_13", 0.9, 80, 0.8, 0.95),
+        row("*", "*", "bin_confidence_13", 0.91, 80),
+        row("*", "*", "bin_accuracy_02", None, 3),
+        row("*", "*", "bin_confidence_02", None, 3),
         row("IN", "*", "accuracy", None, 2),
         row("*", "c1", "f1", 0.3, 11),
         row("*", "c1", "recall", 0.4, 11),
@@ -136,6 +142,8 @@ def test_figures_are_read_from_metric_rows():
     assert (everywhere.region, everywhere.support, everywhere.predictions) == ("*", 100, 1000)
     assert (everywhere.accuracy, everywhere.accuracy_low, everywhere.accuracy_high) == (0.8, 0.7, 0.9)
     assert (everywhere.categories, everywhere.coverage) == (7, 0.5)
+    assert (everywhere.macro_f1_low, everywhere.macro_f1_high, everywhere.ece) == (0.55, 0.65, 0.02)
+    assert everywhere.bins == ((0.91, 0.9, 0.8, 0.95, 80),)  # the bin of three rows shows nothing
     assert class_figures(rows) == [
         ClassFigures("*", "c2", "path of c2", 40),
         ClassFigures("*", "c1", "path of c1", 11, recall=0.4, f1=0.3),
@@ -147,3 +155,16 @@ def test_long_names_keep_their_last_levels():
     assert svg.shorten("a" * 30, 10) == "a" * 9 + "…"
     assert svg.shorten("short", 10) == "short"
     assert [percent(v) for v in (0.0, 0.0001, 0.5, None)] == ["0.0 %", "< 0.1 %", "50.0 %", None]
+
+
+def test_confidences_are_drawn_against_what_was_right():
+    bins = ((0.5, 0.4, 0.3, 0.5, 90), (0.9, 0.7, 0.6, 0.8, 200))
+    sure = RegionFigures("*", 290, accuracy=0.6, ece=0.17, ece_by_chance=0.02, brier=0.2, bins=bins)
+    page = report.render(Report("run-1", "2026-01-01", regions=[sure], min_support=10))
+    assert "Does a confidence mean what it says?" in page
+    assert "200 predictions with confidence 0.900: 0.700 right" in page
+    assert "0.1700" in page
+    blind = report.render(
+        Report("run-1", "2026-01-01", regions=[RegionFigures("*", 290, accuracy=0.6)], min_support=10)
+    )
+    assert "Does a confidence mean" not in blind

@@ -62,6 +62,10 @@ def evaluate(
     - `macro_f1`, `weighted_f1` over the classes with at least one true row in the region (see
       `kernel.macro_weighted_f1`), and `categories`, how many those are;
     - `coverage` (accepted), `roll_up_share`, `review_share`: shares of the decisions;
+    - `ece`: expected calibration error of the confidence in the best leaf, in `kernel.BINS` bins, and `ece_by_chance`, what
+      a model with the same confidences shows that is calibrated; `brier`: mean (confidence - right)^2;
+      `bin_accuracy_<bin>`, `bin_confidence_<bin>`: share right and mean confidence of each bin with rows (support), the
+      reliability diagram;
     - `coverage_all`: share accepted of all predictions, side `all`: those the model was trained on make it higher.
 
     Per region and class, and per class for region `*`: `precision`, `recall`, `f1`, support = true rows of the class.
@@ -114,11 +118,11 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
 
     Columns region, decision, truth (primary label; null where the product is not on `side` or has none), predicted
     (best leaf), decided (category decided on), any_hit (best leaf is a label of the product), foreign (prediction of
-    another model version than `version`), product_id, block (of its leak group, 0 to 99). Off `side` categories and
-    block are null: nothing is carried along that is not counted.
+    another model version than `version`), confidence (in the best leaf), product_id, block (of its leak group, 0 to
+    99). Off `side` categories and block are null: nothing is carried along that is not counted.
     """
     truth = _truth(labels, splits, side, version.taxonomy_version)
-    predicted = F.col("top_k").getItem(0).getField("category_id")
+    best = F.col("top_k").getItem(0)
     measured = F.col("truth").isNotNull()
     foreign = (
         (F.col("model") != version.model)
@@ -127,7 +131,13 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
     )
     return (
         predictions.select(
-            "product_id", "region", "decision", predicted.alias("best"), "category_id", foreign.alias("foreign")
+            "product_id",
+            "region",
+            "decision",
+            best.getField("category_id").alias("best"),
+            best.getField("confidence").alias("confidence"),
+            "category_id",
+            foreign.alias("foreign"),
         )
         .join(truth, "product_id", "left")
         .select(
@@ -138,6 +148,7 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
             F.when(measured, F.col("category_id")).alias("decided"),
             F.array_contains("listed", F.col("best")).alias("any_hit"),
             "foreign",
+            "confidence",
             "product_id",
             F.when(measured, F.col("block")).alias("block"),
         )
@@ -283,8 +294,27 @@ def _region_figures(names, totals, region, counts, min_support, side, intervals)
             yield name, ALL, *_figure(metric, value, total[trials][at], min_support, low, high), side
         for metric, value in (("macro_f1", macro[at]), ("weighted_f1", weighted[at]), ("categories", present[at])):
             yield name, ALL, *_figure(metric, value, n, min_support, *intervals.get((name, metric), ())), side
+        for metric, value, support, low, high in _calibration({key: values[at] for key, values in total.items()}):
+            yield name, ALL, *_figure(metric, value, support, min_support, low, high), side
         rows = total["rows"][at]
         yield name, ALL, *_figure("coverage_all", kernel.share(total["accept"][at], rows), rows, min_support), "all"
+
+
+def _calibration(total: dict[str, int]) -> Iterator[tuple]:
+    """(metric, value, support, low, high) about the confidences of one region."""
+    rows, hits, confidence = (
+        np.array([total[f"bin_{what}_{at:02d}"] for at in range(kernel.BINS)], dtype=float)
+        for what in ("rows", "hits", "confidence")
+    )
+    confidence /= kernel.MILLION
+    n = int(total["measured"])
+    yield "ece", kernel.calibration_error(rows, hits, confidence), n, None, None
+    yield "ece_by_chance", kernel.calibration_error_by_chance(rows, confidence), n, None, None
+    yield "brier", kernel.share(total["squares"] / kernel.MILLION, n), n, None, None
+    low, high = kernel.wilson(hits, rows)
+    for at in np.flatnonzero(rows):
+        yield f"bin_accuracy_{at:02d}", hits[at] / rows[at], int(rows[at]), low[at], high[at]
+        yield f"bin_confidence_{at:02d}", confidence[at] / rows[at], int(rows[at]), None, None
 
 
 def _class_figures(names, categories, region, category, counts, min_support, side) -> Iterator[tuple]:

@@ -28,8 +28,6 @@ class RegionFigures:
     """All predictions of the region."""
     accuracy_low: float | None = None
     accuracy_high: float | None = None
-    macro_f1_low: float | None = None
-    macro_f1_high: float | None = None
     accuracy_any: float | None = None
     accuracy_accepted: float | None = None
     accuracy_decided: float | None = None
@@ -40,6 +38,13 @@ class RegionFigures:
     review_share: float | None = None
     coverage_all: float | None = None
     """Share of all predictions accepted: higher, as the model was trained on most of them."""
+    macro_f1_low: float | None = None
+    macro_f1_high: float | None = None
+    ece: float | None = None
+    ece_by_chance: float | None = None
+    brier: float | None = None
+    bins: tuple[tuple[float, float, float, float, int], ...] = ()
+    """Of the reliability diagram: confidence, share right, its interval's ends, rows."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def region_figures(rows: Iterable[Mapping[str, Any]]) -> list[RegionFigures]:
     A row is a Spark Row or a dict with region, category_id, metric, value, support, low, high.
     """
     found: dict[str, dict[str, Any]] = {}
+    bins: dict[str, dict[str, dict[str, tuple]]] = {}
     for row in rows:
         if row["category_id"] != "*":
             continue
@@ -86,6 +92,14 @@ def region_figures(rows: Iterable[Mapping[str, Any]]) -> list[RegionFigures]:
         if metric in RegionFigures.__dataclass_fields__:
             value = row["value"]
             region[metric] = int(value) if metric == "categories" and value is not None else value
+        if metric.startswith("bin_"):
+            of = bins.setdefault(row["region"], {}).setdefault(metric[-2:], {})
+            of[metric[4:-3]] = (row["value"], row["low"], row["high"], row["support"])
+    for name, of in bins.items():
+        whole = [of[at] for at in sorted(of) if of[at].keys() == {"accuracy", "confidence"}]
+        found[name]["bins"] = tuple(
+            (one["confidence"][0], *one["accuracy"]) for one in whole if one["accuracy"][0] is not None
+        )
     return [RegionFigures(name, **found[name]) for name in sorted(found, key=all_last)]
 
 

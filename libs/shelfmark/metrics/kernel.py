@@ -16,6 +16,9 @@ import pyarrow.compute as pc
 CLASS_COUNTS = ("true", "predicted", "correct")
 """Counts per (region, category): rows whose truth it is, rows predicted as it, rows where both hold."""
 
+BINS = 15  # of confidence, of equal width: what ECE is usually computed with
+MILLION = 1_000_000  # confidences are summed as whole millionths: the same sum in any order
+
 REGION_COUNTS = (
     "rows",  # predictions, measured or not
     "accept",
@@ -29,8 +32,11 @@ REGION_COUNTS = (
     "decided",  # measured predictions with decision accept or roll_up
     "decided_hits",  # the category decided on is the true one or above it
     "foreign",  # predictions of another model version, which must not be there
+    "squares",  # sum of (confidence in the best leaf - whether it is right)^2, in millionths
+    *(f"bin_{what}_{at:02d}" for at in range(BINS) for what in ("rows", "hits", "confidence")),
 )
-"""Counts per region."""
+"""Counts per region. Bins hold the measured predictions by their confidence in the best leaf: rows, rows that are right,
+and the sum of the confidences in millionths."""
 
 DECISIONS = ("accept", "roll_up", "review")
 
@@ -96,7 +102,7 @@ def count_batches(batches: Iterable[pa.RecordBatch], parents: dict[str, str | No
     """Counts of one partition of judged predictions, as one batch of `PARTIAL`.
 
     Columns taken: region, decision, truth (null: not measured), predicted (best leaf), decided (category decided on),
-    any_hit (boolean: best leaf is a listed category), foreign (boolean).
+    any_hit (boolean: best leaf is a listed category), foreign (boolean), confidence (in the best leaf, 0 to 1).
     `parents` maps a category to the one above it.
     """
     regions: dict[str, int] = {}
@@ -109,8 +115,9 @@ def count_batches(batches: Iterable[pa.RecordBatch], parents: dict[str, str | No
         region_counts = _grow(region_counts, (len(REGION_COUNTS), len(regions)))
         size = region_counts.shape[1]
 
-        def tally(name: str, rows: np.ndarray, counts=region_counts, size=size) -> None:
-            counts[REGION_COUNTS.index(name)] += np.bincount(rows, minlength=size)
+        def tally(name: str, rows: np.ndarray, sums: np.ndarray | None = None, counts=region_counts, size=size) -> None:
+            # Sums of whole numbers below 2**53 are exact in floats.
+            counts[REGION_COUNTS.index(name)] += np.bincount(rows, sums, minlength=size).astype(np.int64)
 
         decision = batch.column("decision")
         is_decision = {name: _mask(pc.equal(decision, name)) for name in DECISIONS}
@@ -148,6 +155,15 @@ def count_batches(batches: Iterable[pa.RecordBatch], parents: dict[str, str | No
         tally("accepted_hits", region[accepted & hits])
         tally("decided", region[settled])
         tally("decided_hits", region[settled & right])
+        confidence = np.clip(test.column("confidence").fill_null(0.0).to_numpy(zero_copy_only=False), 0, 1)
+        millionths = np.round(confidence * MILLION)
+        tally("squares", region, np.round((confidence - hits) ** 2 * MILLION))
+        bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+        for at in np.unique(bins):
+            inside = bins == at
+            tally(f"bin_rows_{at:02d}", region[inside])
+            tally(f"bin_hits_{at:02d}", region[inside & hits])
+            tally(f"bin_confidence_{at:02d}", region[inside], millionths[inside])
     yield _partial(regions, categories, class_counts, region_counts)
 
 
@@ -212,3 +228,23 @@ def _ancestors(category: str, parents: dict[str, str | None]) -> Iterator[str]:
     while (category := parents.get(category)) is not None and category not in seen:
         seen.add(category)
         yield category
+
+
+def calibration_error(rows: np.ndarray, hits: np.ndarray, confidence: np.ndarray) -> float:
+    """Expected calibration error of bins: the mean, over rows, of |share right - mean confidence| of their bin.
+
+    rows, hits, confidence (a sum): one number a bin. Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using
+    Bayesian Binning"; NaN where there are no rows.
+    """
+    return float(share(np.abs(hits - confidence).sum(-1), np.sum(rows)))
+
+
+def calibration_error_by_chance(rows: np.ndarray, confidence: np.ndarray, draws: int = 1000) -> float:
+    """The mean calibration error of models whose confidences are right, with as many rows in each bin.
+
+    A small test side shows an error even then; what matters is by how much the error is above this.
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    mean = np.clip(share(np.asarray(confidence, dtype=float), rows), 0, 1)
+    hits = np.random.default_rng(0).binomial(rows, np.nan_to_num(mean), (draws, len(rows)))
+    return float(share(np.abs(hits - confidence).sum(-1).mean(), rows.sum()))

@@ -161,6 +161,7 @@ def render(report: Report) -> str:
     sections = (
         _head(report),
         _quality(report),
+        _calibration(report),
         _support(report),
         _confusions(report),
         _books(report),
@@ -269,6 +270,30 @@ def _quality(report: Report) -> str:
         "product's primary category; any listed: it is one of the categories the product is listed in; accepted only: "
         "accuracy among predictions the model was sure of. Macro-F1 is the mean F1 of the categories that occur in the "
         "region's test side.</p>",
+    )
+
+
+def _calibration(report: Report) -> str:
+    overall = next((row for row in report.regions if row.region == "*"), None)
+    if overall is None or overall.ece is None or len(overall.bins) < 2:
+        return ""
+    rows = [r for r in sorted(report.regions, key=lambda row: all_last(row.region)) if r.ece is not None]
+    body = [
+        (region_name(r.region), _count(r.support), *(f"{v:.4f}" for v in (r.ece, r.ece_by_chance, r.brier)))
+        for r in rows
+    ]
+    head = ("region", "measured", "calibration error", "of chance alone", "Brier score")
+    return _section(
+        "Does a confidence mean what it says?",
+        _figure(
+            svg.reliability(overall.bins, "Share right against confidence"),
+            f"Predictions of the test side by their confidence, in bins with {report.min_support} or more. Bars: 95 % "
+            "interval (Wilson). On the dashed line 0.8 means that four of five are right; below it the model is too sure.",
+        )
+        + _table(head, body, numbers=range(1, len(head)))
+        + '<p class="small muted">Calibration error (ECE): the mean distance of share right and confidence over bins. Of '
+        "chance alone: what a model with the same confidences shows that is calibrated; only what lies above it is the "
+        "model's.</p>",
     )
 
 

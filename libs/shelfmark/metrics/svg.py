@@ -184,6 +184,38 @@ def scatter(
     return _svg(height, out, label)
 
 
+def reliability(bins: Sequence[tuple[float, float, float, float, int]], label: str) -> str:
+    """Share right against confidence, both 0..1: points (confidence, share right, low, high, rows) with their intervals.
+
+    On the dashed line a confidence means what it says; below it the model is too sure.
+    """
+    left, right, top, bottom, height = 56, 16, 14, 46, 360
+    high = height - top - bottom
+    wide = min(WIDTH - left - right, high * 1.6)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + wide * x, top + high * (1 - y)
+
+    out = [_line(*at(0, 0), *at(1, 1), "soft", 1, 0.9, "4 3")]
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        x, y = at(tick, tick)
+        out += [_line(left, y, left + wide, y, "line"), _text(left - 8, y + 4, f"{tick:g}", "soft", 11, "end")]
+        out.append(_text(x, top + high + 16, f"{tick:g}", "soft", 11, "middle"))
+    for confidence, share, low, top_end, rows in bins:
+        x, y = at(confidence, share)
+        out.append(_line(x, at(0, low)[1], x, at(0, top_end)[1], "accent", 4, 0.3))
+        said = f"{rows:,} predictions with confidence {confidence:.3f}: {share:.3f} right"
+        out.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" style="fill:{PALETTE["accent"]}"><title>{escape(said)}</title></circle>'
+        )
+    out.append(_text(left + wide / 2, height - 8, "confidence in the best leaf", "soft", 12, "middle"))
+    out.append(
+        f'<text x="14" y="{top + high / 2}" transform="rotate(-90 14 {top + high / 2})" text-anchor="middle" '
+        f'style="fill:{PALETTE["soft"]};font-size:12px">share right</text>'
+    )
+    return _svg(height, out, label)
+
+
 def matrix(
     rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]], label: str, colour: str = "red"
 ) -> str:

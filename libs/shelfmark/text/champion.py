@@ -125,7 +125,8 @@ def mirror(run: Run, model: str) -> None:
 def mirror_metrics(run: Run, model: str) -> None:
     """Show the published test metrics, overall and per region, in MLflow."""
     champion = current(run, model)
-    rows = run.read("gold.metrics").where((F.col("run_id") == run.run_id) & (F.col("category_id") == "*")).collect()
+    mine = (F.col("run_id") == run.run_id) & (F.col("category_id") == "*") & ~F.col("metric").startswith("bin_")
+    rows = run.read("gold.metrics").where(mine).collect()
     metrics = {f"{row.side}.{'all' if row.region == '*' else row.region}.{row.metric}": row.value for row in rows}
     mlflow_mirror.mirror(
         run.settings.mlflow_uri or mlflow_mirror.default_uri(run.settings.home),
