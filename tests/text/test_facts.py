@@ -29,9 +29,11 @@ def reference(row):
             if x is not None:
                 cuts = LEARNT["numbers"][name]
                 first = {"[price] inr": PRICE, "rating": RATING}[name]
-                out += [(first + 2 * i + (x >= cut), facts.NORM / len(cuts) ** 0.5) for i, cut in enumerate(cuts)]
+                out += [
+                    (first + 2 * i + (x >= cut), facts.NUMBER_NORM / len(cuts) ** 0.5) for i, cut in enumerate(cuts)
+                ]
         elif [name, value] in LEARNT["words"]:
-            out.append((WORDS + LEARNT["words"].index([name, value]), facts.NORM))
+            out.append((WORDS + LEARNT["words"].index([name, value]), facts.WORD_NORM))
     return sorted(out)
 
 
