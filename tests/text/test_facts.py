@@ -13,8 +13,22 @@ LEARNT = {
     "words": [["colour", "red"], ["[brand]", "acme"]],
 }
 PRICE, RATING, WORDS = 0, 6, 8  # first feature of each: two features a cut
-VALUES = st.sampled_from(["10", "10.0", "9.99", "20.5", "1000000", "-3", "red", "acme", "1e5", "", "1,5"])
+VALUES = st.sampled_from(
+    ["10", "10.0", "9.99", "20.5", "1000000", "-3", "red", "acme", "1e5", "", "1,5", "₹1,23,999", "$ 20.5"]
+)
 NAMES = st.sampled_from(["[price] inr", "rating", "colour", "[brand]", "unheard of"])
+
+
+NUMBERS = {
+    "10": 10,
+    "10.0": 10,
+    "9.99": 9.99,
+    "20.5": 20.5,
+    "1000000": 1e6,
+    "-3": -3,
+    "₹1,23,999": 123_999,
+    "$ 20.5": 20.5,
+}
 
 
 def reference(row):
@@ -22,10 +36,7 @@ def reference(row):
     for fact in row or []:
         name, value = fact["name"], fact["value"]
         if name in LEARNT["numbers"]:
-            try:
-                x = float(value) if "e" not in value else None
-            except ValueError:
-                x = None
+            x = NUMBERS.get(value)
             if x is not None:
                 cuts = LEARNT["numbers"][name]
                 first = {"[price] inr": PRICE, "rating": RATING}[name]

@@ -133,6 +133,8 @@ def test_facts_decide_where_titles_do_not(spark, tmp_path):
     with_facts = trained(spark, sides, tmp_path / "with", facts=facts)
     without = trained(spark, sides, tmp_path / "without")
     assert with_facts["metrics"]["accuracy"] > 0.9 > without["metrics"]["accuracy"]
+    spread = {name: df.repartition(7) for name, df in sides.items()}
+    assert trained(spark, spread, tmp_path / "again", facts=facts)["checksum"] == with_facts["checksum"]
     learnt = json.loads((tmp_path / "with" / "model" / "model.json").read_text())["facts"]
     assert set(learnt["numbers"]) == {"[price] EUR", "weight g"}
     assert sorted(map(tuple, learnt["words"])) == [("[source]", "shop"), ("colour", "blue"), ("colour", "red")]

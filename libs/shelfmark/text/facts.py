@@ -27,7 +27,8 @@ NAMES = 200  # names learnt from: a feed with free attribute names has thousands
 NUMBERS = 40  # of them numbers: with all their cuts they fit the dense head of a model with room for texts
 NUMBER_NORM = 0.6
 WORD_NORM = 0.2  # louder, words win accuracy on many rows and lose rare categories (fashion's tail: -1.9 points at 0.6)
-NUMBER = r"^-?[0-9]{1,15}(\.[0-9]+)?$"
+NUMBER = r"^-?\p{Sc}?\s*([0-9]{1,15}|[0-9]{1,3}(,[0-9]{2,3}){1,5})(\.[0-9]+)?$"  # also as people write it: ₹1,23,999
+NO_DIGIT = r"[^0-9.\-]"  # what goes before such a number is read
 NOTHING = {"numbers": {}, "words": []}  # learnt where there are no facts
 
 Sparse = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -53,7 +54,7 @@ class Encoder:
         out = []
         for name, cuts in self.numbers.items():
             out += [f"{name} {sign} {cut:g}" for cut in cuts for sign in ("<", ">=")]
-        return out + [f"{name} = {value}" for name, value in (one.split("\x1f") for one in self.words.to_pylist())]
+        return out + [one.replace("\x1f", " = ", 1) for one in self.words.to_pylist()]
 
     def rows(self, facts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Features of a column of facts (list of struct name, value): indptr int64[n + 1], columns int32, values uint16.
@@ -77,7 +78,8 @@ class Encoder:
             said = value.take(pa.array(places))
             numeric = pc.match_substring_regex(said, NUMBER).fill_null(False)
             places = places[numeric.to_numpy(zero_copy_only=False)]
-            x = pc.cast(said.filter(numeric), pa.float64()).to_numpy()
+            digits = pc.replace_substring_regex(said.filter(numeric), NO_DIGIT, "")
+            x = pc.cast(digits, pa.float64()).to_numpy()
             k = len(cuts)
             at_least = x[:, None] >= cuts[None, :]
             owners.append(np.repeat(row[places], k))
@@ -103,6 +105,8 @@ def joined(facts: Sparse, texts: Sparse, numbers: int, features: int) -> Sparse:
     Numbers stand on most rows, so they come before the frequent grams, in the dense head of the weights.
     """
     (ends, columns, values), (text_ends, text_columns, text_values) = facts, texts
+    if not numbers and not len(columns):
+        return texts
     lengths, text_lengths = np.diff(ends), np.diff(text_ends)
     indptr = np.concatenate([[0], np.cumsum(lengths + text_lengths)]).astype(np.int64)
     out = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.uint16)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from shelfmark.text.facts import CUTS, MIN_ROWS, NAMES, NUMBER, NUMBERS, WORDS
+from shelfmark.text.facts import CUTS, MIN_ROWS, NAMES, NO_DIGIT, NUMBER, NUMBERS, WORDS
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 PAIRS = "array<struct<name:string,value:string>>"
-WRITTEN = r"^\p{Sc}?\s*[0-9][0-9,]*(\.[0-9]+)?$"  # a number as people write it: "₹1,23,999", "2,255"
 READ = {"price": ("price", "currency"), "attributes": ("attributes",), "brand": ("brand",), "source": ("source",)}
 """The columns of silver.catalogue that a fact of `text.facts` is read from."""
 
@@ -24,16 +23,14 @@ def columns(facts: Sequence[str]) -> list[str]:
 
 
 def stated(facts: Sequence[str]) -> Column:
-    """The facts of a row: array of (name, value), without nulls and empty values; names and words in lower case,
-    numbers without currency sign and separators of thousands.
+    """The facts of a row: array of (name, value) in lower case, without nulls and empty values.
 
     A name in square brackets is not an attribute's: no vendor's attribute "price" is mistaken for the price.
     """
 
     def one(name: Column | str, value: Column) -> Column:
-        text = F.lower(F.trim(value))
-        plain = F.when(text.rlike(WRITTEN), F.regexp_replace(text, r"[^0-9.]", "")).otherwise(text)
-        return F.struct((F.lit(name) if isinstance(name, str) else name).alias("name"), plain.alias("value"))
+        named = F.lit(name) if isinstance(name, str) else name
+        return F.struct(named.alias("name"), F.lower(F.trim(value)).alias("value"))
 
     made = {
         "price": lambda: F.array(
@@ -55,19 +52,20 @@ def stated(facts: Sequence[str]) -> Column:
 
 
 def learn(rows: DataFrame, min_rows: int) -> dict[str, Any]:
-    """What is learnt of the facts of training `rows` (column `facts` as `stated` makes it).
+    """What is learnt of the facts of training `rows` (column `facts` as `stated` makes it): quantiles and words of at most
+    some 200,000 rows are those of millions, so give it a sample. Exact, so the same however the table is partitioned.
 
     Returns {"numbers": {name: [cuts]}, "words": [[name, value], ...]}, JSON as it is; bounded by `NAMES` and `WORDS`.
     """
     told = rows.select(F.explode("facts").alias("fact")).select("fact.name", "fact.value").cache()
-    number = F.when(F.col("value").rlike(NUMBER), F.col("value").cast("double"))
+    number = F.when(F.col("value").rlike(NUMBER), F.regexp_replace("value", NO_DIGIT, "").cast("double"))
     shares = F.array(*(F.lit(i / CUTS) for i in range(1, CUTS)))
     names = (
         told.groupBy("name")
         .agg(
             F.count("*").alias("n"),
             F.count(number).alias("numbers"),
-            F.percentile_approx(number, shares, 10_000).alias("cuts"),
+            F.percentile(number, shares).alias("cuts"),
         )
         .where(F.col("n") >= min_rows)
         .orderBy(F.desc("n"), "name")

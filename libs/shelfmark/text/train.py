@@ -41,16 +41,16 @@ from shelfmark.text.pipeline import tokens
 log = logging.getLogger(__name__)
 
 PART_ROWS = 16_384  # rows of a part: 20 MB of features, a task of a second; enough parts for many executors
+FACT_ROWS = 200_000  # rows that facts are learnt from: a quantile is then known to 0.1 %
 CALIBRATION_ROWS = 50_000  # rows a temperature and two thresholds are fitted on: more changes no digit that matters
 TRIED = ("none", "sqrt", "effective", "inverse")  # class weights of `reweight: auto`
 
 
 class Side(NamedTuple):
-    """Where a side of the split lies: its weighed parts below `work`, those with rows, the number of its rows."""
+    """Where a side of the split lies: its weighed parts below `work`."""
 
     work: Path
     parts: list[int]
-    rows: int
 
 
 class Plan(NamedTuple):
@@ -124,8 +124,10 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
     if len(learnt) > 1 << 16:
         raise DataRefused(f"{len(learnt)} categories have enough rows, a model holds 65536: raise text.min_support")
     nodes, tree = model.make_tree(learnt, known)
-    facts = stated.learn(rows.where(usable).select(stated.stated(text.facts).alias("facts")), text.min_rows)
-    plan = Plan(settings, context, work, folder, facts if text.facts else NOTHING, nodes, tree, _spots(nodes, known))
+    plan = Plan(
+        settings, context, work, folder, _facts(rows.where(usable), sum(support.values()), text), nodes, tree,
+        _spots(nodes, known),
+    )  # fmt: skip
     order = plan.order
     counts = np.array([support[category] for category in order])
     kept = np.minimum(counts, text.max_rows_per_category)
@@ -180,11 +182,19 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
     }
 
 
+def _facts(rows: DataFrame, n: int, text: Text) -> dict[str, Any]:
+    """What is learnt of the facts of `n` training rows, from a bounded sample."""
+    if not text.facts:
+        return NOTHING
+    sample = rows.where(_chance() < FACT_ROWS / n) if n > FACT_ROWS else rows
+    return stated.learn(sample.select(stated.stated(text.facts).alias("facts")), text.min_rows)
+
+
 def _learn(plan: Plan, solve: Callable, counts: np.ndarray, tune: Side) -> tuple[dict[str, Any], dict[str, Any]]:
     """The weights, with the class weights of the settings or the best of `TRIED`; what it took, and what was chosen."""
     text = plan.settings.text
     if text.reweight != "auto" or not tune.parts:
-        how = "none" if text.reweight == "auto" else text.reweight
+        how = "sqrt" if text.reweight == "auto" else text.reweight
         return solve(plan.folder, boost=_boost(counts, how, text)), {"reweight": how}
     results, macro = {}, {}
     for how in TRIED:
@@ -286,18 +296,18 @@ def _side(rows: DataFrame, plan: Plan, work: Path, most: int) -> Side:
     usable = rows.where(F.col("category_id").isNotNull())
     n = usable.count()
     if not n:
-        return Side(work, [], 0)
+        return Side(work, [])
     sample = usable.where(_chance() < min(1.0, most / n)) if n > most else usable
     sample = sample.withColumn("weight", F.lit(1.0))
     parts = max(1, -(-min(n, most) // PART_ROWS))
     categories = sorted(plan.spots)
-    written = _write_parts(sample, parts, work, plan, categories)
+    _write_parts(sample, parts, work, plan, categories)
     own = {category: at for at, category in enumerate(plan.order)}
     truth = [own.get(c, -1) for c in categories] + [-1], [plan.spots[c] for c in categories] + [-1]
     cuts = Encoder(plan.learnt).cuts
     step = partial(_weigh_side, work=work, model_dir=plan.folder, truth=np.array(truth, np.int32), cuts=cuts)
     plan.tasks(step, list(range(parts)))
-    return Side(work, list(range(parts)), sum(written))
+    return Side(work, list(range(parts)))
 
 
 def _weigh_side(part: int, work: Path, model_dir: Path, truth: np.ndarray, cuts: int) -> None:
