@@ -41,6 +41,7 @@ from shelfmark.labels.weights import class_weights
 from shelfmark.metrics import bootstrap
 from shelfmark.text import fit, model, stated
 from shelfmark.text.facts import NOTHING
+from shelfmark.text.train import TRIED
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -52,7 +53,6 @@ PEERS = ("LinearSVC", "XR-Linear", "fastText")
 TAILED = ("openfoodfacts", "fashion")  # amazon_in has a hundred rows of nearly every category
 FOLDS = 5
 MIN_ROWS = 10
-TRIED = ("none", "sqrt", "effective", "inverse")
 WORDS = re.compile(r"[^\W_]+")  # the words of `pipeline.tokens`
 CORES = 2
 
@@ -246,24 +246,23 @@ def peer(feed: Feed, folds, who: str) -> Answers:
     said, seconds, peak = np.full(len(feed.labels), -1), np.zeros(2), 0
     for k in folds:
         train, test = np.flatnonzero(feed.fold != k), np.flatnonzero(feed.fold == k)
-        with tempfile.TemporaryDirectory() as folder:
-            given = {"titles": [feed.titles[i] for i in train], "labels": feed.labels[train].tolist()}
-            Path(folder, "train.json").write_text(json.dumps(given))
-            Path(folder, "test.json").write_text(json.dumps({"titles": [feed.titles[i] for i in test]}))
-            run_peer(who, folder)
-            said[test] = np.load(Path(folder, "said.npy"))
-            took = json.loads(Path(folder, "result.json").read_text())
-            seconds += took["train"], took["predict"]
-            peak = max(peak, took["peak"])
+        said[test], took = ask_peer(who, feed.titles, feed.labels, train, test)
+        seconds += took["train"], took["predict"]
+        peak = max(peak, took["peak"])
     return Answers(said, *seconds, peak)
 
 
-def run_peer(who: str, folder: str) -> None:
-    done = subprocess.run(
-        [peers_python(), ROOT / "benchmarks/peers/classifiers.py", who, folder], capture_output=True, text=True
-    )
-    if done.returncode:
-        sys.exit(f"{who} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+def ask_peer(who: str, titles: list[str], labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> tuple:
+    """Category numbers a peer gives the titles `test`, and what training on those of `train` and asking it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = {"titles": [titles[i] for i in train], "labels": labels[train].tolist()}
+        Path(folder, "train.json").write_text(json.dumps(given))
+        Path(folder, "test.json").write_text(json.dumps({"titles": [titles[i] for i in test]}))
+        command = [peers_python(), ROOT / "benchmarks/peers/classifiers.py", who, folder]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{who} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+        return np.load(Path(folder, "said.npy")), json.loads(Path(folder, "result.json").read_text())
 
 
 def peers_python() -> Path:
@@ -333,12 +332,7 @@ def speed(rows: int) -> list[dict]:
         said = {int(row.product_id): int(row.c) for row in found.collect()}
         alone = classifier_alone(f"{home}/model", titles)
         spark.stop()
-    with tempfile.TemporaryDirectory() as folder:
-        given = {"titles": [titles[i] for i in sides["train"]], "labels": labels[sides["train"]].tolist()}
-        Path(folder, "train.json").write_text(json.dumps(given))
-        Path(folder, "test.json").write_text(json.dumps({"titles": [titles[i] for i in sides["test"]]}))
-        run_peer("XR-Linear", folder)
-        theirs, took = np.load(Path(folder, "said.npy")), json.loads(Path(folder, "result.json").read_text())
+    theirs, took = ask_peer("XR-Linear", titles, labels, sides["train"], sides["test"])
     truth, group, categories = labels[sides["test"]], groups[sides["test"]], int(labels.max()) + 1
     macro = {
         who: bootstrap.macro_f1(bootstrap.counts(truth, answers, group, categories, 0))[0]

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from shelfmark.metrics import kernel
+
 DRAWS = 1000
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio
 _MOST = 12  # P(a Poisson(1) number > 12) < 1e-10
@@ -48,10 +50,9 @@ def macro_f1(counted: np.ndarray, categories: np.ndarray | None = None) -> np.nd
     out of that draw's mean.
     """
     true, said, both = (counted[:, i] if categories is None else counted[:, i, categories] for i in range(3))
-    with np.errstate(invalid="ignore"):
-        f1 = 2 * both / (true + said)
+    _, _, f1 = kernel.precision_recall_f1(true, said, both)
     shown = true > 0
-    return np.where(shown, np.nan_to_num(f1), 0).sum(1) / np.maximum(shown.sum(1), 1)
+    return np.where(shown, f1, 0).sum(1) / np.maximum(shown.sum(1), 1)
 
 
 def of_blocks(blocks: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
@@ -68,8 +69,7 @@ def of_blocks(blocks: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarr
 def weighted_f1(counted: np.ndarray) -> np.ndarray:
     """F1 of each draw weighted by true rows, float64[draws + 1]."""
     true, said, both = (counted[:, i] for i in range(3))
-    with np.errstate(invalid="ignore"):
-        f1 = np.nan_to_num(2 * both / (true + said))
+    _, _, f1 = kernel.precision_recall_f1(true, said, both)
     return (true * f1).sum(1) / np.maximum(true.sum(1), 1)
 
 

@@ -81,9 +81,7 @@ def learn(rows: DataFrame, min_rows: int) -> dict[str, Any]:
             break
     worded = [row.name for row in names if row.name not in numbers]
     counts = told.where(F.col("name").isin(worded)).groupBy("name", "value").count().where(F.col("count") >= min_rows)
-    found = (
-        counts.orderBy(F.desc("count"), "name", "value").limit(WORDS * max(1, len(worded)) if worded else 1).collect()
-    )
+    found = counts.orderBy(F.desc("count"), "name", "value").limit(WORDS * len(worded)).collect()
     told.unpersist()
     kept: dict[str, int] = {}
     words = []
