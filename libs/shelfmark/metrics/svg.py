@@ -177,10 +177,7 @@ def scatter(
         under = y < top + 14  # no room above the line
         out.append(_text(min(x, WIDTH - right - 4), y + 20 if under else y - 10, "median", "amber", 12, "end", 600))
     out.append(_text(left + wide / 2, height - 8, x_name, "soft", 12, "middle"))
-    out.append(
-        f'<text x="14" y="{top + high / 2}" transform="rotate(-90 14 {top + high / 2})" text-anchor="middle" '
-        f'style="fill:{PALETTE["soft"]};font-size:12px">{escape(y_name)}</text>'
-    )
+    out.append(_upright(top + high / 2, y_name))
     return _svg(height, out, label)
 
 
@@ -209,10 +206,7 @@ def reliability(bins: Sequence[tuple[float, float, float, float, int]], label: s
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" style="fill:{PALETTE["accent"]}"><title>{escape(said)}</title></circle>'
         )
     out.append(_text(left + wide / 2, height - 8, "confidence in the best leaf", "soft", 12, "middle"))
-    out.append(
-        f'<text x="14" y="{top + high / 2}" transform="rotate(-90 14 {top + high / 2})" text-anchor="middle" '
-        f'style="fill:{PALETTE["soft"]};font-size:12px">share right</text>'
-    )
+    out.append(_upright(top + high / 2, "share right"))
     return _svg(height, out, label)
 
 
@@ -286,6 +280,14 @@ def _text(x, y, text, colour="ink", size=13, anchor="start", weight=400, title="
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" '
         f'style="fill:{PALETTE[colour]};font-size:{size}px;font-weight:{weight}">{escape(text)}{hint}</text>'
+    )
+
+
+def _upright(y: float, text: str) -> str:
+    """The name of an upright axis, with its middle at `y`."""
+    return (
+        f'<text x="14" y="{y}" transform="rotate(-90 14 {y})" text-anchor="middle" '
+        f'style="fill:{PALETTE["soft"]};font-size:12px">{escape(text)}</text>'
     )
 
 
