@@ -60,3 +60,14 @@ def test_the_difference_of_two_models_is_paired():
     one, other = (bootstrap.macro_f1(bootstrap.counts(truth, s, group, 7, draws=200)) for s in (said, better))
     assert bootstrap.interval(other - one)[1] > 0
     assert bootstrap.interval(other)[1] < bootstrap.interval(one)[2]  # their own intervals overlap
+
+
+def test_the_interval_of_many_rare_categories_lies_around_the_figure():
+    """400 categories of three rows: the macro-F1 of nearly all draws lies on one side of the data's."""
+    rng = np.random.default_rng(2)
+    truth = np.repeat(np.arange(400), 3)
+    said = np.where(rng.random(1200) < 0.6, truth, rng.integers(0, 400, 1200))
+    drawn = bootstrap.macro_f1(bootstrap.counts(truth, said, np.arange(1200), 400, draws=300))
+    assert np.mean(drawn[1:] < drawn[0]) > 0.9
+    value, low, high = bootstrap.interval(drawn)
+    assert 0.8 < (high - value) / (value - low) < 1.25

@@ -233,8 +233,9 @@ def _intervals(cells) -> dict[tuple[str, str], tuple[float, float]]:
         for at in range(counts.shape[1]):
             np.add.at(blocks[:, at], (block[mine], column[mine]), counts[mine, at])
         drawn = bootstrap.of_blocks(blocks, DRAWS)
-        out[region, "macro_f1"] = bootstrap.interval(_over_true(drawn))[1:]
-        out[region, "weighted_f1"] = bootstrap.interval(bootstrap.weighted_f1(drawn))[1:]
+        for metric, values in (("macro_f1", _over_true(drawn)), ("weighted_f1", bootstrap.weighted_f1(drawn))):
+            _, low, high = bootstrap.interval(values)
+            out[region, metric] = max(low, 0.0), min(high, 1.0)
     return out
 
 
