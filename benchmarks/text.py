@@ -39,7 +39,7 @@ from rich.console import Console
 from shelfmark import config, pipeline, session
 from shelfmark.labels.weights import class_weights
 from shelfmark.metrics import bootstrap
-from shelfmark.text import fit, model, stated
+from shelfmark.text import calibrate, fit, model, stated
 from shelfmark.text.facts import NOTHING
 from shelfmark.text.train import TRIED
 
@@ -229,8 +229,11 @@ def trained(feed: Feed, rows: np.ndarray, learnt: dict, how: str, folder: Path) 
         fit.learn(work, target, range(len(parts)), made["features"], feed.categories, text, boost, each, CORES)
     names = [str(i) for i in range(feed.categories)]
     nodes, tree = model.make_tree(names, {name: (name.zfill(6), None) for name in names})
-    about = {"text": text.model_dump(), "temperature": 1.0, "accept": 2.0, "roll_up": 2.0, "roll_up_depth": 1}
-    model.write(target, nodes, tree, about | {"taxonomy_version": "benchmark", "facts": learnt})
+    never = {"region": model.ANY, "category": model.ANY, "name": model.ANY, "target": 0.95, "rows": 0}
+    about = {"text": text.model_dump(), "facts": learnt, "taxonomy_version": "benchmark", "roll_up_depth": 1}
+    about |= {"link": calibrate.Link(), "curves": {model.ANY: calibrate.Curve()}}
+    about["thresholds"] = [never | {"accept": calibrate.NEVER, "roll_up": calibrate.NEVER}]
+    model.write(target, nodes, tree, about)
     return model.load(str(target), str(time.time_ns()))
 
 

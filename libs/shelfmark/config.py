@@ -10,7 +10,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -179,6 +179,9 @@ class Text(Section):
     top_k: int = Field(5, ge=1, description="categories kept per prediction")
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
 class Decision(Section):
     """What is done with a prediction."""
 
@@ -187,6 +190,11 @@ class Decision(Section):
         gt=0,
         lt=1,
         description="accuracy of what is accepted: the calibrate side must show it, with 95 % confidence",
+    )
+    by_region: dict[str, Share] = Field({}, description="target accuracy of a region, in place of the general one")
+    by_category: dict[str, Share] = Field(
+        {},
+        description="target accuracy of a category and all below it, by path; where a region has one too, the stricter",
     )
     min_accepted: int = Field(300, ge=1, description="calibrate rows that a threshold must rest on")
     roll_up_depth: int = Field(2, ge=1, description="highest level a roll-up may reach; 1 is a root")

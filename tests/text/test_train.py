@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from shelfmark import config
-from shelfmark.errors import DataRefused
+from shelfmark.errors import DataRefused, UsageError
 from shelfmark.text import model
 from shelfmark.text.predict import predict
 from shelfmark.text.train import train
@@ -58,8 +58,10 @@ def sides(spark):
     }
 
 
-def trained(spark, sides, folder, **text):
-    settings = config.Settings(text=config.Text(**{"hash_bits": 16, "facts": [], **text}))
+def trained(spark, sides, folder, decision=None, **text):
+    settings = config.Settings(
+        text=config.Text(**{"hash_bits": 16, "facts": [], **text}), decision=decision or config.Decision()
+    )
     tree = spark.createDataFrame(
         taxonomy(), "taxonomy_version string, category_id string, path string, parent_id string"
     )
@@ -83,6 +85,36 @@ def test_learns_the_categories_and_says_how_well(first):
     assert result["metrics"]["accepted_accuracy"] >= 0.95
     assert result["checksum"] == model.checksum(folder / "model")
     assert not (folder / "work").exists()
+
+
+def test_says_what_calibration_brought(first):
+    metrics = first[1]["metrics"]
+    assert set(metrics["after"]) == set(metrics["before"]) == {"ece", "ece_by_chance", "brier", "aurc"}
+    assert metrics["after"]["ece"] < metrics["before"]["ece"]
+    assert [cell["target"] for cell in metrics["thresholds"]] == [0.95]
+
+
+def test_regions_and_branches_have_targets_of_their_own(spark, sides, tmp_path):
+    tops = "wear > tops > shirts"
+    decision = config.Decision(
+        by_region={"US": 0.9, "IN": 0.99}, by_category={"wear > tops": 0.8, tops: 0.97, RARE: 0.9}
+    )
+    result = trained(spark, sides, tmp_path, decision=decision)
+    cells = {(one["region"], one["category"]): one for one in result["metrics"]["thresholds"]}
+    assert set(cells) == {(r, c) for r in ("*", "US", "IN") for c in ("*", "wear > tops", tops)}  # RARE is not learnt
+    assert cells["US", "*"]["target"] == 0.9
+    assert cells["US", tops]["target"] == 0.97
+    assert cells["IN", tops]["target"] == 0.99
+    # All rows are of US; a shirt's are those of the deeper branch, and too few to accept on.
+    assert cells["US", "*"]["rows"] + cells["US", tops]["rows"] == 401
+    assert cells["US", tops]["accept"] > 1 >= cells["US", "*"]["accept"]
+    said = predict(sides["tune"], tmp_path / "model", keep=("product_id",))
+    reasons = {
+        row.reason for row in said.where(f"top_k[0].category_id = '{tops}'").select("reason").distinct().collect()
+    }
+    assert reasons == {f"no confidence is high enough to accept in US and {tops}"}
+    with pytest.raises(UsageError, match="no category 'wear > top'; the nearest is 'wear > tops'"):
+        trained(spark, sides, tmp_path, decision=config.Decision(by_category={"wear > top": 0.9}))
 
 
 def test_reports_the_categories_below_support(first):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-READ = ("title", "description", "brand", "language", "source", "price", "currency", "attributes")
+READ = ("region", "title", "description", "brand", "language", "source", "price", "currency", "attributes")
 
 
 def labelled(catalogue: DataFrame, labels: DataFrame, splits: DataFrame) -> DataFrame:

@@ -1,6 +1,6 @@
 """A trained text model: a folder of memory-mapped arrays, and scoring with it in numba. No Spark here.
 
-model.json        settings, what was learnt of facts, categories, tree, temperature, thresholds, taxonomy version
+model.json        settings, what was learnt of facts, categories, tree, taxonomy version; of calibrate.py link, curves, thresholds
 lookup.npy        int32[kernel.width(hash_bits)]: hashed column -> feature number, -1 for none
 idf.npy           float32[features]
 edges.npy         int32[blocks + 1]; block b has the categories edges[b] .. edges[b + 1] - 1
@@ -29,7 +29,7 @@ from numba import njit
 
 from shelfmark.config import Text
 from shelfmark.errors import DataRefused
-from shelfmark.text import kernel
+from shelfmark.text import calibrate, kernel
 from shelfmark.text.facts import Encoder, joined
 from shelfmark.text.fit import grams, load_array
 from shelfmark.text.vector import WIDTH, gather
@@ -37,7 +37,7 @@ from shelfmark.text.vector import WIDTH, gather
 ACCEPT, ROLL_UP, REVIEW = 0, 1, 2
 DECISIONS = ("accept", "roll_up", "review")
 WEIGHTS = ("edges", "head", "indptr", "categories", "values", "bias")
-FORMAT = 2  # of the folder; a reader refuses another
+FORMAT = 3  # of the folder; a reader refuses another
 
 
 class Tree(NamedTuple):
@@ -55,6 +55,50 @@ class Tree(NamedTuple):
     leaf: np.ndarray
 
 
+ANY = "*"
+"""Region or category that stands for all that have nothing of their own."""
+
+
+class Thresholds(NamedTuple):
+    """What is accepted and rolled up from which confidence, by cell: a region and a branch of the tree.
+
+    cells: {region, category, target, rows, accept, roll_up}, `ANY` for all others; accept, roll_up: float32[cells]
+    (`calibrate.NEVER`: nothing); regions: name -> row of `cell`; branch: int32[categories], column of `cell` of a
+    category; cell: int32[regions, branches].
+    """
+
+    cells: list[dict[str, Any]]
+    accept: np.ndarray
+    roll_up: np.ndarray
+    regions: dict[str, int]
+    branch: np.ndarray
+    cell: np.ndarray
+
+    @classmethod
+    def of(cls, cells: list[dict[str, Any]], nodes: list[dict[str, Any]], tree: Tree) -> Thresholds:
+        """`cells` laid out for look-up; each pair of their regions and categories must be there once."""
+        regions = {name: at for at, name in enumerate(sorted({one["region"] for one in cells} | {ANY}))}
+        number = {node["id"]: at for at, node in enumerate(nodes)}
+        branches = sorted(
+            {one["category"] for one in cells} - {ANY}, key=lambda c: number[c]
+        )  # a parent before its own
+        column = {ANY: 0} | {name: at + 1 for at, name in enumerate(branches)}
+        branch = np.zeros(len(tree.leaf), np.int32)
+        for name in branches:
+            branch[tree.first[number[name]] : tree.last[number[name]]] = column[name]
+        cell = np.zeros((len(regions), len(column)), np.int32)
+        for at, one in enumerate(cells):
+            cell[regions[one["region"]], column[one["category"]]] = at
+        values = (np.array([one[name] for one in cells], np.float32) for name in ("accept", "roll_up"))
+        return cls(cells, *values, regions, branch, cell)
+
+    def find(self, region: np.ndarray, category: np.ndarray) -> np.ndarray:
+        """The cell of each row, int32: `region` names, `category` numbers of the best categories."""
+        names, place = np.unique(region, return_inverse=True)
+        row = np.array([self.regions.get(name, self.regions[ANY]) for name in names], np.int32)
+        return self.cell[row[place.ravel()], self.branch[category]]
+
+
 @dataclass(frozen=True)
 class Model:
     """A loaded model; `nodes` are {id, path, parent} in the tree's order."""
@@ -62,9 +106,11 @@ class Model:
     nodes: list[dict[str, Any]]
     tree: Tree
     text: Text
-    temperature: float
-    accept: float
-    roll_up: float
+    evidence: np.ndarray
+    """Of scores from calibrate.LOW to HIGH: `calibrate.Link.table`."""
+    curves: dict[str, calibrate.Curve]
+    """Of confidences, by region; "*" for all others."""
+    thresholds: Thresholds
     roll_up_depth: int
     taxonomy_version: str
     arrays: dict[str, np.ndarray]
@@ -129,7 +175,7 @@ def make_tree(learnt: list[str], taxonomy: dict[str, tuple[str, str | None]]) ->
 
 
 def write(folder: Path, nodes: list[dict[str, Any]], tree: Tree, about: dict[str, Any]) -> None:
-    """Write model.json beside the arrays; `about` has text, temperature, accept, roll_up, taxonomy_version, ..."""
+    """Write model.json beside the arrays; `about` has text, facts, link, curves, thresholds, taxonomy_version, ..."""
     content = {
         "format": FORMAT,
         **about,
@@ -169,13 +215,14 @@ def load(folder: str, key: str = "") -> Model:
         raise DataRefused(
             f"{path}/model.json has format {about.get('format')}, this version reads {FORMAT}: train again"
         )
+    tree = Tree(**{name: np.array(values, np.int32) for name, values in about["tree"].items()})
     return Model(
         nodes=about["nodes"],
-        tree=Tree(**{name: np.array(values, np.int32) for name, values in about["tree"].items()}),
+        tree=tree,
         text=Text(**about["text"]),
-        temperature=about["temperature"],
-        accept=about["accept"],
-        roll_up=about["roll_up"],
+        evidence=calibrate.Link(*about["link"]).table(),
+        curves={region: calibrate.Curve(*curve) for region, curve in about["curves"].items()},
+        thresholds=Thresholds.of(about["thresholds"], about["nodes"], tree),
         roll_up_depth=about["roll_up_depth"],
         taxonomy_version=about["taxonomy_version"],
         arrays=read_weights(path) | {name: load_array(path / f"{name}.npy") for name in ("lookup", "idf")},
@@ -228,16 +275,24 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def softmax(scores, sharpness):
-    """Each row of `scores` becomes exp(sharpness * score) / sum of them, in place."""
+def _to_chances(scores, table, low, step):
+    top = np.float32(len(table) - 1)
     for i in range(scores.shape[0]):
-        top = scores[i].max()
         total = np.float32(0)
         for k in range(scores.shape[1]):
-            scores[i, k] = np.exp((scores[i, k] - top) * sharpness)
-            total += scores[i, k]
+            at = min(max((scores[i, k] - low) / step, np.float32(0)), top)
+            below = min(int(at), len(table) - 2)
+            value = table[below] + (at - below) * (table[below + 1] - table[below])
+            scores[i, k] = value
+            total += value
+        total = 1 / total
         for k in range(scores.shape[1]):
-            scores[i, k] /= total
+            scores[i, k] *= total
+
+
+def to_chances(scores: np.ndarray, evidence: np.ndarray) -> None:
+    """Scores float32[rows, categories] become each category's share of the row's evidence (`calibrate.Link.table`), in place."""
+    _to_chances(scores, evidence, calibrate.LOW, (calibrate.HIGH - calibrate.LOW) / np.float32(calibrate.STEPS))
 
 
 @njit(cache=True, nogil=True)
@@ -259,35 +314,41 @@ def best(chances, k):
 
 
 @njit(cache=True, nogil=True)
-def decide(chances, top, known, parent, depth, first, last, leaf, accept, roll_up, min_depth):
+def decide(chances, top, confidence, known, accept, roll_up, parent, depth, first, last, leaf, min_depth):
     """What to do with each row: (decision int8, node int32, confidence float32).
 
-    top: its most likely category. Accept it where its chance reaches `accept`; else the deepest ancestor, not above
-    `min_depth`, whose categories' chances sum to `roll_up`; else, and where no feature was known, review.
+    top: its most likely category; confidence: in that, what a curve made of its chance, the others share the rest.
+    Accept it where that reaches the row's `accept`; else the deepest ancestor, not above `min_depth`, whose categories'
+    chances sum to its `roll_up`; else, and where no feature was known, review.
     """
     n = len(top)
-    decision, node, confidence = np.empty(n, np.int8), np.empty(n, np.int32), np.empty(n, np.float32)
+    decision, node, said = np.empty(n, np.int8), np.empty(n, np.int32), np.empty(n, np.float32)
     for i in range(n):
-        decision[i], node[i], confidence[i] = REVIEW, leaf[top[i]], chances[i, top[i]]
+        decision[i], node[i], said[i] = REVIEW, leaf[top[i]], confidence[i]
         if not known[i]:
             continue
-        if confidence[i] >= accept:
+        if confidence[i] >= accept[i]:
             decision[i] = ACCEPT
             continue
+        rest = np.float32(1) - chances[i, top[i]]
+        share = (np.float32(1) - confidence[i]) / rest if rest > 0 else np.float32(0)
         up = parent[node[i]]
         while up >= 0 and depth[up] >= min_depth:
-            total = np.float32(0)
+            others = np.float32(0)
             for c in range(first[up], last[up]):
-                total += chances[i, c]
-            if total >= roll_up:
-                decision[i], node[i], confidence[i] = ROLL_UP, up, min(total, np.float32(1))
+                if c != top[i]:
+                    others += chances[i, c]
+            total = confidence[i] + others * share
+            if total >= roll_up[i]:
+                decision[i], node[i], said[i] = ROLL_UP, up, min(total, np.float32(1))
                 break
             up = parent[up]
-    return decision, node, confidence
+    return decision, node, said
 
 
 class Answer(NamedTuple):
-    """Predictions of rows: decision int8, node int32, confidence float32, and [rows, k] numbers and chances."""
+    """Predictions of rows: decision int8, node int32, confidence float32, numbers and chances [rows, k], whether a feature
+    was known, and the cell of `Thresholds`."""
 
     decision: np.ndarray
     node: np.ndarray
@@ -295,27 +356,44 @@ class Answer(NamedTuple):
     number: np.ndarray
     chance: np.ndarray
     known: np.ndarray
+    cell: np.ndarray
 
 
-def answer(model: Model, tokens: pa.Array, facts: pa.Array, top_k: int) -> Answer:
-    """Predict the rows of a column of tokens (`pipeline.tokens` of the model's fields) and one of facts (facts.py)."""
+def answer(model: Model, tokens: pa.Array, facts: pa.Array, top_k: int, region: pa.Array | None = None) -> Answer:
+    """Predict the rows of a column of tokens (`pipeline.tokens` of the model's fields), one of facts (facts.py) and one
+    of regions."""
     # Scores of 4 M floats (16 MB) at a time stay near the cache, whatever the number of categories.
     step = max(1, (1 << 22) // max(model.categories, 1))
     if len(tokens) > step:
         pieces = [
-            answer(model, tokens.slice(at, step), facts.slice(at, step), top_k) for at in range(0, len(tokens), step)
+            answer(
+                model,
+                tokens.slice(at, step),
+                facts.slice(at, step),
+                top_k,
+                region.slice(at, step) if region is not None else None,
+            )
+            for at in range(0, len(tokens), step)
         ]
         return Answer(*(np.concatenate(columns) for columns in zip(*pieces)))
     idf = model.arrays["idf"]
     texts = kernel.weigh(*grams(tokens, model.text), model.arrays["lookup"], idf)
     rows = joined(model.facts.rows(facts), texts, model.facts.cuts, len(idf))
     chances = scores(model.arrays, *rows)
-    softmax(chances, np.float32(1 / model.temperature))
+    to_chances(chances, model.evidence)
     number, chance = best(chances, min(top_k, model.categories))
     known = np.diff(texts[0]) > 0
+    where = np.full(len(known), ANY) if region is None else np.asarray(region.fill_null(ANY)).astype(str)
+    top = number[:, 0]
+    confidence = calibrate.confidences(model.curves, chance[:, 0], where)
+    cell = model.thresholds.find(where, top)
     tree = model.tree
     made = decide(
-        chances, number[:, 0], known, tree.parent, tree.depth, tree.first, tree.last, tree.leaf,
-        np.float32(model.accept), np.float32(model.roll_up), model.roll_up_depth,
+        chances, top, confidence, known, model.thresholds.accept[cell], model.thresholds.roll_up[cell],
+        tree.parent, tree.depth, tree.first, tree.last, tree.leaf, model.roll_up_depth,
     )  # fmt: skip
-    return Answer(*made, number, chance, known)
+    # What a curve takes from the best it gives to the others, in their proportion, none above the best.
+    rest = np.maximum(1 - chance[:, 0], np.finfo(np.float32).tiny)
+    chance[:, 1:] = np.minimum(chance[:, 1:] * ((1 - confidence) / rest)[:, None], confidence[:, None])
+    chance[:, 0] = confidence
+    return Answer(*made, number, chance, known, cell)

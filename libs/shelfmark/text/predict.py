@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from shelfmark.text import model, stated
 from shelfmark.text.pipeline import tokens
@@ -29,7 +31,8 @@ def predict(
     """A prediction per row of `df`: the columns `keep`, then `ADDED`.
 
     df: the columns `keep`, the texts the model reads (title, and brand or description where it was trained with them),
-    and what it can of `stated.columns`: facts whose columns are missing are taken as not stated. top_k: leaf categories
+    what it can of `stated.columns` (facts whose columns are missing are taken as not stated) and, where regions are to
+    have thresholds and curves of their own, region. top_k: leaf categories
     kept, most likely first. checksum: as published in gold.models; `DataRefused` where the files are not those any
     more. A row without a known word is for review, with the shares of the training rows as its best guess.
     """
@@ -38,8 +41,9 @@ def predict(
     text = model.load(str(model_dir), key).text
     stating = [fact for fact in text.facts if set(stated.columns([fact])) <= set(df.columns)]
     facts = df.withColumn("_facts", stated.stated(stating))
-    words = tokens(facts, text.fields).select(*keep, "tokens", "_facts")
-    schema = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in words.schema[:-2])
+    facts = facts.withColumn("_region", F.col("region") if "region" in df.columns else F.lit(model.ANY))
+    words = tokens(facts, text.fields).select(*keep, "tokens", "_facts", "_region")
+    schema = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in words.schema[:-3])
     return words.mapInArrow(_predictor(str(model_dir), key, top_k), f"{schema}, {ADDED}")
 
 
@@ -50,9 +54,9 @@ def _predictor(folder: str, key: str, top_k: int) -> Callable:
         for batch in batches:
             if not batch.num_rows:
                 continue
-            *kept, words, facts = batch.columns
-            made = names.columns(model.answer(found, words, facts, top_k))
-            fields = batch.schema.names[:-2] + list(made)
+            *kept, words, facts, region = batch.columns
+            made = names.columns(model.answer(found, words, facts, top_k, region))
+            fields = batch.schema.names[:-3] + list(made)
             yield pa.RecordBatch.from_arrays(kept + list(made.values()), names=fields)
 
     return run
@@ -67,17 +71,7 @@ class _Names:
         self.paths = pa.array([node["path"] for node in found.nodes], pa.string())
         self.leaves = self.ids.take(pa.array(found.tree.leaf))
         self.decisions = pa.array(model.DECISIONS)
-        accept = f"{found.accept:.3f}" if found.accept <= 1 else None
-        roll_up = f"{found.roll_up:.3f}" if found.roll_up <= 1 else None
-        doubt = f"confidence below {accept}" if accept else "no confidence is high enough to accept"
-        self.reasons = pa.array(
-            [
-                f"confidence at least {accept}",
-                f"{doubt}, its branch reaches {roll_up}",
-                f"{doubt}, nor does a branch reach {roll_up}" if roll_up else doubt,
-                "no word of the text is known",
-            ]
-        )
+        self.reasons = pa.array([reason for cell in found.thresholds.cells for reason in _reasons(cell)])
 
     def columns(self, said: model.Answer) -> dict[str, pa.Array]:
         node = pa.array(said.node)
@@ -86,7 +80,7 @@ class _Names:
             [self.leaves.take(pa.array(said.number.ravel())), pa.array(said.chance.ravel().astype(np.float64))],
             names=["category_id", "confidence"],
         )
-        reason = np.where(said.known, said.decision, 3)
+        reason = len(WHY) * said.cell + np.where(said.known, said.decision, WHY.index("unknown"))
         return {
             "category_id": self.ids.take(node),
             "category_path": self.paths.take(node),
@@ -95,3 +89,20 @@ class _Names:
             "decision": self.decisions.take(pa.array(said.decision)),
             "reason": self.reasons.take(pa.array(reason)),
         }
+
+
+WHY = (*model.DECISIONS, "unknown")
+
+
+def _reasons(cell: dict[str, Any]) -> list[str]:
+    """Why a row of a cell of thresholds is decided upon as it is, in the order of `WHY`."""
+    accept, roll_up = (f"{cell[name]:.3f}" if cell[name] <= 1 else None for name in ("accept", "roll_up"))
+    own = [cell[name] for name in ("region", "name") if cell[name] != model.ANY]
+    where = f" in {' and '.join(own)}" if own else ""
+    doubt = f"confidence below {accept}{where}" if accept else f"no confidence is high enough to accept{where}"
+    return [
+        f"confidence at least {accept}{where}",
+        f"{doubt}, its branch reaches {roll_up}",
+        f"{doubt}, nor does a branch reach {roll_up}" if roll_up else doubt,
+        "no word of the text is known",
+    ]

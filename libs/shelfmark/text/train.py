@@ -9,11 +9,12 @@
 4. Document frequencies are summed over parts, parts are weighed, a task per block of sibling categories solves it,
    one task merges the blocks (fit.py). No row ever comes to the driver.
 5. With `text.reweight: auto` step 4 is done for each of `TRIED`, and the best macro-F1 on the tune side is kept.
-6. The calibrate side gives temperature and thresholds, the tune side the model's metrics.
+6. The calibrate side gives link, curves and thresholds (calibrate.py), the tune side the model's metrics.
 """
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import shutil
@@ -30,8 +31,8 @@ from pyspark import SparkContext, TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shelfmark.config import Settings, Text
-from shelfmark.errors import DataRefused
+from shelfmark.config import Decision, Settings, Text
+from shelfmark.errors import DataRefused, UsageError
 from shelfmark.labels.weights import class_weights
 from shelfmark.text import calibrate as calibration
 from shelfmark.text import fit, model, stated
@@ -42,7 +43,8 @@ log = logging.getLogger(__name__)
 
 PART_ROWS = 16_384  # rows of a part: 20 MB of features, a task of a second; enough parts for many executors
 FACT_ROWS = 200_000  # rows that facts are learnt from: a quantile is then known to 0.1 %
-CALIBRATION_ROWS = 50_000  # rows a temperature and two thresholds are fitted on: more changes no digit that matters
+CALIBRATION_ROWS = 50_000  # rows of curves and thresholds: more changes no digit that matters
+LINK_ROWS = 10_000  # of them, rows the three numbers of the link are fitted on
 TRIED = ("none", "sqrt", "effective", "inverse")  # class weights of `reweight: auto`
 
 
@@ -87,15 +89,18 @@ def train(
     """Train on `rows`, calibrate on `calibrate`, measure on `tune`; the model's files are written to `model_dir`.
 
     rows, calibrate, tune: one row a product, columns product_id, category_id, weight, the texts of
-    `settings.text.fields` and what `settings.text.facts` are read from (`stated.columns`). taxonomy: category_id,
+    `settings.text.fields`, what `settings.text.facts` are read from (`stated.columns`) and, where regions are to have
+    curves and thresholds of their own, region. taxonomy: category_id,
     path, parent_id, taxonomy_version of one version. workdir: scratch that driver and executors both see; emptied
     before and after. model_dir: made, must be empty.
 
     Returns what gold.models wants and more: categories, training_rows (after the cap), taxonomy_version, checksum,
-    metrics (of the tune side: rows, accuracy, macro_f1, coverage, accepted_accuracy; of calibration: temperature,
-    thresholds, reweight and, with `auto`, the macro-F1 of each that was tried), below_support ([{category_id, path,
+    metrics (of the tune side: rows, accuracy, macro_f1, coverage, accepted_accuracy, and `before`, of the scores' softmax,
+    and `after` calibration what `calibrate.quality` says; of calibration: link, curves (regions that have one),
+    thresholds; reweight and, with `auto`, the macro-F1 of each that was tried), below_support ([{category_id, path,
     support}]), features, weights, seconds per step.
-    Raises `DataRefused` where no category has enough rows, or the taxonomy does not know one.
+    Raises `DataRefused` where no category has enough rows, or the taxonomy does not know one, `UsageError` where
+    `decision.by_category` names one that it does not know.
     """
     work, folder = Path(workdir), Path(model_dir)
     shutil.rmtree(work, ignore_errors=True)
@@ -123,6 +128,7 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
         )
     if len(learnt) > 1 << 16:
         raise DataRefused(f"{len(learnt)} categories have enough rows, a model holds 65536: raise text.min_support")
+    targets = _targets(settings.decision, known)
     nodes, tree = model.make_tree(learnt, known)
     plan = Plan(
         settings, context, work, folder, _facts(rows.where(usable), sum(support.values()), text), nodes, tree,
@@ -164,7 +170,7 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
         "support": {category: int(n) for category, n in zip(order, counts)},
         "roll_up_depth": settings.decision.roll_up_depth,
     }
-    fitted = _calibrate(plan, sides[0], about)
+    fitted = _calibrate(plan, sides[0], about, targets)
     measured = _measure(plan, sides[1])
     seconds["calibrate"] = time.perf_counter() - started
     return {
@@ -199,9 +205,7 @@ def _learn(plan: Plan, solve: Callable, counts: np.ndarray, tune: Side) -> tuple
     results, macro = {}, {}
     for how in TRIED:
         results[how] = solve(plan.work / "tried" / how, boost=_boost(counts, how, text))
-        step = partial(
-            _confusion, work=tune.work, folder=plan.work / "tried" / how, tree=plan.tree, temperature=1.0, accept=0.0
-        )
+        step = partial(_confusion, work=tune.work, folder=plan.work / "tried" / how, categories=len(counts))
         macro[how] = _macro_f1(sum(plan.tasks(step, tune.parts)), len(counts))
         log.info("class weights %s: macro-F1 %.4f on the tune side", how, macro[how])
     best = max(TRIED, key=macro.get)  # of equals the first, which weighs least
@@ -239,25 +243,31 @@ def _sampled(rows: DataFrame, share: dict[str, float]) -> DataFrame:
     return joined.where(F.col("_share").isNull() | (_chance() < F.col("_share"))).drop("_share")
 
 
-def _write_parts(rows: DataFrame, parts: int, work: Path, plan: Plan, order: list[str]) -> list[int]:
+def _write_parts(
+    rows: DataFrame, parts: int, work: Path, plan: Plan, order: list[str], regions: bool = False
+) -> list[int]:
     """Write the rows as parts 0 .. parts - 1 of counted n-grams and facts; returns the rows of each.
 
-    `order` numbers the categories; a category that is not in it gets -1.
+    `order` numbers the categories; a category that is not in it gets -1. `regions`: their names are written too.
     """
     text = plan.settings.text
     trust, facts = F.col("weight").cast("float").alias("weight"), stated.stated(text.facts).alias("facts")
     spread = (
-        rows.select("product_id", "category_id", trust, facts, *text.fields)
+        rows.select("product_id", "category_id", trust, facts, *text.fields, *(["region"] if regions else []))
         .repartition(parts, "product_id")
         .sortWithinPartitions(F.xxhash64("product_id"), "product_id", "category_id")
     )
-    words = tokens(spread, text.fields).select("tokens", "category_id", "weight", "facts")
+    words = tokens(spread, text.fields).select(
+        "tokens", "category_id", "weight", "facts", *(["region"] if regions else [])
+    )
     writer = _part_writer(str(work), text, plan.learnt, order)
     written = words.mapInArrow(writer, "part int, rows bigint").collect()
     # An empty partition may not have run at all: its part is written here.
     missing = set(range(parts)) - {r["part"] for r in written}
     for part in missing:
         fit.count_grams(work, part, [], text)
+        if regions:
+            fit.save(fit.part_folder(work, part) / "regions.npy", np.empty(0, "U1"))
     return [r["rows"] for r in written]
 
 
@@ -266,13 +276,18 @@ def _part_writer(work: str, text: Text, learnt: dict[str, Any], order: list[str]
         numbers = pa.array(order, pa.string())
         part = TaskContext.get().partitionId()
 
+        named = []
+
         def numbered():
             for batch in batches:
-                words, category, weight, facts = batch.columns
+                words, category, weight, facts, *region = batch.columns
+                named.extend(np.asarray(one.fill_null(model.ANY)).astype(str) for one in region)
                 labels = pc.fill_null(pc.index_in(category, value_set=numbers), -1)
                 yield words, labels.to_numpy(False), weight.to_numpy(False), facts
 
         rows = fit.count_grams(Path(work), part, numbered(), text, learnt)
+        if named:
+            fit.save(fit.part_folder(Path(work), part) / "regions.npy", np.concatenate(named))
         yield pa.record_batch({"part": pa.array([part], pa.int32()), "rows": pa.array([rows], pa.int64())})
 
     return write
@@ -294,6 +309,8 @@ def _spots(nodes: list[dict], known: dict[str, tuple[str, str | None]]) -> dict[
 def _side(rows: DataFrame, plan: Plan, work: Path, most: int) -> Side:
     """Write a bounded sample of a side, `most` rows or so, as weighed parts labelled by node."""
     usable = rows.where(F.col("category_id").isNotNull())
+    if "region" not in usable.columns:
+        usable = usable.withColumn("region", F.lit(model.ANY))
     n = usable.count()
     if not n:
         return Side(work, [])
@@ -301,7 +318,7 @@ def _side(rows: DataFrame, plan: Plan, work: Path, most: int) -> Side:
     sample = sample.withColumn("weight", F.lit(1.0))
     parts = max(1, -(-min(n, most) // PART_ROWS))
     categories = sorted(plan.spots)
-    _write_parts(sample, parts, work, plan, categories)
+    _write_parts(sample, parts, work, plan, categories, regions=True)
     own = {category: at for at, category in enumerate(plan.order)}
     truth = [own.get(c, -1) for c in categories] + [-1], [plan.spots[c] for c in categories] + [-1]
     cuts = Encoder(plan.learnt).cuts
@@ -324,15 +341,28 @@ def _scored(part: int, work: Path, folder: Path) -> tuple[np.ndarray, np.ndarray
     return model.scores(model.read_weights(folder), rows.indptr, rows.columns, rows.values), truth[0], truth[1]
 
 
-def _likelihood(part: int, work: Path, folder: Path) -> np.ndarray:
+def _spread(part: int, work: Path, folder: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """`calibrate.spread` of the first `most` rows of a part whose category was learnt, and that category's scores."""
     scores, labels, _ = _scored(part, work, folder)
-    return calibration.log_likelihood(scores, labels)
+    some = np.flatnonzero(labels >= 0)[:most]
+    return calibration.spread(scores[some]), scores[some, labels[some]]
 
 
-def _chances(part: int, work: Path, folder: Path, tree: model.Tree, temperature: float, min_depth: int) -> tuple:
-    """Per row: confidence of the best category, whether it is right, and the same of its ancestors, deepest first."""
+class _Guess(NamedTuple):
+    """Of the best category of rows: number, chance, whether it is right, the row's region; and of its ancestors, deepest
+    first, chances and whether they are right, [rows, levels]."""
+
+    number: np.ndarray
+    chance: np.ndarray
+    right: np.ndarray
+    region: np.ndarray
+    chances: np.ndarray
+    rights: np.ndarray
+
+
+def _guesses(part: int, work: Path, folder: Path, tree: model.Tree, evidence: np.ndarray, min_depth: int) -> _Guess:
     scores, labels, nodes = _scored(part, work, folder)
-    model.softmax(scores, np.float32(1 / temperature))
+    model.to_chances(scores, evidence)
     number, chance = model.best(scores, 1)
     leaf = tree.leaf[number[:, 0]]
     sums = np.concatenate([np.zeros((len(scores), 1)), np.cumsum(scores, 1, dtype=np.float64)], 1)
@@ -345,60 +375,111 @@ def _chances(part: int, work: Path, folder: Path, tree: model.Tree, temperature:
         chances[:, level] = np.where(there, sums[rows, tree.last[spot]] - sums[rows, tree.first[spot]], 0)
         right[:, level] = there & (nodes >= spot) & (nodes < tree.end[spot])
         at = np.where(there, tree.parent[spot], -1)
-    return chance[:, 0], number[:, 0] == labels, chances, right
+    region = np.load(fit.part_folder(work, part) / "regions.npy")
+    return _Guess(number[:, 0], chance[:, 0], number[:, 0] == labels, region, chances, right)
 
 
-def _calibrate(plan: Plan, side: Side, about: dict[str, Any]) -> dict[str, Any]:
-    """Fit temperature and thresholds on the calibrate side and write model.json with them."""
+def _targets(decision: Decision, known: dict[str, tuple[str, str | None]]) -> dict[tuple[str, str], float]:
+    """The target accuracy of each pair of a region and a category, `model.ANY` for all others.
+
+    Of a region's target and a category's the stricter holds.
+    """
+    ids = {path: category for category, (path, _) in known.items()} | {category: category for category in known}
+    branches = {}
+    for name, target in decision.by_category.items():
+        if name not in ids:
+            near = difflib.get_close_matches(name, ids, 1, 0.0)
+            raise UsageError(
+                f"decision.by_category: the taxonomy has no category {name!r}"
+                f"{f'; the nearest is {near[0]!r}' if near else ''}: write its path, levels joined by ' > '"
+            )
+        branches[ids[name]] = target
+    regions: dict[str, float | None] = {model.ANY: None, **decision.by_region}
+    found = {}
+    for region, of_region in regions.items():
+        for category, of_category in {model.ANY: None, **branches}.items():
+            own = [target for target in (of_region, of_category) if target is not None]
+            found[region, category] = max(own, default=decision.target_accuracy)
+    return found
+
+
+def _calibrate(plan: Plan, side: Side, about: dict[str, Any], targets: dict[tuple[str, str], float]) -> dict[str, Any]:
+    """Fit link, curves and thresholds on the calibrate side and write model.json with them."""
     where = {"work": side.work, "folder": plan.folder}
-    likelihood = sum(plan.tasks(partial(_likelihood, **where), side.parts))
-    temperature = calibration.best_temperature(np.asarray(likelihood) if side.parts else np.zeros(1))
-    accept = roll_up = calibration.NEVER
+    link, curves = calibration.Link(), {model.ANY: calibration.Curve()}
+    ids = {node["id"]: node["path"] for node in plan.nodes}
+    cells = [
+        {"region": region, "category": category, "name": ids.get(category, model.ANY), "target": target, "rows": 0}
+        | {"accept": calibration.NEVER, "roll_up": calibration.NEVER}
+        for (region, category), target in targets.items()
+        if category in ids or category == model.ANY  # nothing is learnt of the others
+    ]
     if side.parts:
+        step = partial(_spread, **where, most=-(-LINK_ROWS // len(side.parts)))
+        link = calibration.fit_link(*map(np.concatenate, zip(*plan.tasks(step, side.parts))))
         decision = plan.settings.decision
-        target, enough = decision.target_accuracy, decision.min_accepted
-        step = partial(_chances, **where, tree=plan.tree, temperature=temperature, min_depth=decision.roll_up_depth)
-        confidence, right, chances, rights = map(np.concatenate, zip(*plan.tasks(step, side.parts)))
-        accept = calibration.accept_threshold(confidence, right, target, enough)
-        rest = confidence < accept
-        roll_up = calibration.roll_up_threshold(chances[rest], rights[rest], target, enough)
-    about |= {"temperature": temperature, "accept": accept, "roll_up": roll_up}
+        step = partial(_guesses, **where, tree=plan.tree, evidence=link.table(), min_depth=decision.roll_up_depth)
+        guess = _Guess(*map(np.concatenate, zip(*plan.tasks(step, side.parts))))
+        curves = calibration.fit_curves(guess.chance, guess.right, guess.region)
+        confidence = calibration.confidences(curves, guess.chance, guess.region)
+        share = (1 - confidence) / np.maximum(1 - guess.chance, np.finfo(np.float32).tiny)
+        above = guess.chances > 0
+        chances = np.where(above, confidence[:, None] + (guess.chances - guess.chance[:, None]) * share[:, None], 0)
+        found = model.Thresholds.of(cells, plan.nodes, plan.tree).find(guess.region, guess.number)
+        for at, cell in enumerate(cells):
+            mine = np.flatnonzero(found == at)
+            target, enough = cell["target"], decision.min_accepted
+            cell["rows"] = len(mine)
+            cell["accept"] = calibration.accept_threshold(confidence[mine], guess.right[mine], target, enough)
+            rest = mine[confidence[mine] < cell["accept"]]
+            cell["roll_up"] = calibration.roll_up_threshold(chances[rest], guess.rights[rest], target, enough)
+    about |= {"link": link, "curves": curves, "thresholds": cells}
     model.write(plan.folder, plan.nodes, plan.tree, about)
-    return {"temperature": temperature, "accept_threshold": accept, "roll_up_threshold": roll_up}
+    return {
+        "link": link._asdict(),
+        "curves": sorted(name for name, curve in curves.items() if curve.x),
+        "thresholds": cells,
+    }
 
 
-def _confusion(part: int, work: Path, folder: Path, tree: model.Tree, temperature: float, accept: float) -> np.ndarray:
-    """Per category: predicted, true, both; and the rows, right, accepted, accepted and right."""
+def _confusion(part: int, work: Path, folder: Path, categories: int) -> np.ndarray:
+    """Per category: rows predicted, true, both."""
     scores, labels, _ = _scored(part, work, folder)
-    model.softmax(scores, np.float32(1 / temperature))
-    number, chance = model.best(scores, 1)
-    said, size = number[:, 0], len(tree.leaf)
-    hit, sure = said == labels, chance[:, 0] >= accept
-    counts = [np.bincount(a, minlength=size) for a in (said, labels[labels >= 0], said[hit])]
-    return np.concatenate([*counts, [len(hit), hit.sum(), sure.sum(), (hit & sure).sum()]])
+    said = model.best(scores, 1)[0][:, 0]
+    counts = (said, labels[labels >= 0], said[said == labels])
+    return np.concatenate([np.bincount(some, minlength=categories) for some in counts])
+
+
+def _said(part: int, work: Path, folder: Path, checksum: str) -> tuple[np.ndarray, ...]:
+    """Of each row: category number, truth, confidence before and after calibration, whether it is accepted."""
+    found = model.load(str(folder), checksum)
+    scores, labels, _ = _scored(part, work, folder)
+    top = scores.max(1)
+    before = 1 / np.exp(scores - top[:, None], dtype=np.float64).sum(1)
+    model.to_chances(scores, found.evidence)
+    number, chance = (one[:, 0] for one in model.best(scores, 1))
+    region = np.load(fit.part_folder(work, part) / "regions.npy")
+    after = calibration.confidences(found.curves, chance, region)
+    sure = after >= found.thresholds.accept[found.thresholds.find(region, number)]
+    return number, labels, before, after, sure
 
 
 def _measure(plan: Plan, side: Side) -> dict[str, Any]:
     """Accuracy and coverage over all rows of the tune side, macro-F1 over the learnt categories found there."""
     if not side.parts:
         return {"rows": 0}
-    found = model.load(str(plan.folder), str(time.time_ns()))
-    step = partial(
-        _confusion,
-        work=side.work,
-        folder=plan.folder,
-        tree=plan.tree,
-        temperature=found.temperature,
-        accept=found.accept,
-    )
-    total = sum(plan.tasks(step, side.parts))
-    n, right, sure, sure_right = total[-4:]
+    step = partial(_said, work=side.work, folder=plan.folder, checksum=model.checksum(plan.folder))
+    said, truth, before, after, sure = map(np.concatenate, zip(*plan.tasks(step, side.parts)))
+    right, categories = said == truth, len(plan.order)
+    counts = (np.bincount(some, minlength=categories) for some in (said, truth[truth >= 0], said[right]))
     return {
-        "rows": int(n),
-        "accuracy": float(right / n),
-        "macro_f1": _macro_f1(total, len(plan.order)),
-        "coverage": float(sure / n),
-        "accepted_accuracy": float(sure_right / sure) if sure else None,
+        "rows": len(said),
+        "accuracy": float(right.mean()),
+        "macro_f1": _macro_f1(np.concatenate(list(counts)), categories),
+        "coverage": float(sure.mean()),
+        "accepted_accuracy": float(right[sure].mean()) if sure.any() else None,
+        "before": calibration.quality(before, right),
+        "after": calibration.quality(after, right),
     }
 
 
