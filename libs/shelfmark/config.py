@@ -204,6 +204,7 @@ class Metrics(Section):
     """Evaluation."""
 
     min_support: int = Field(10, ge=1, description="test rows below which a figure is not shown, only n")
+    target_f1: float = Field(0.8, gt=0, lt=1, description="F1 that `shelfmark run audit` says the lacking labels for")
 
 
 class Notify(Section):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from shelfmark.config import Settings
     from shelfmark.dedup.decisions import Decision
 
-UPKEEP = ("maintain",)  # run by itself, `shelfmark run maintain`: no part of a pipeline
+UPKEEP = ("maintain", "audit")  # run by themselves, `shelfmark run maintain`: no part of a pipeline
 
 # Seconds a job takes at first, for the estimate of the time left until this lake has a history of its own.
 FIRST_GUESS = {

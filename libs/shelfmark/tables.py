@@ -66,7 +66,7 @@ class Table:
 JOBS = ("ingest", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
 """The jobs of a pipeline, in the order it runs them."""
 
-WRITERS = (*JOBS, "maintain", "erase", "decide")
+WRITERS = (*JOBS, "maintain", "erase", "decide", "audit")
 """All jobs that write journals (refused rows, check results, run records): those of a pipeline, and upkeep."""
 
 _PRODUCT_ID = Field("product_id", "string", "hash of (source, source_key): the same product keeps it for ever", False)
@@ -511,6 +511,91 @@ TABLES: dict[str, Table] = {
             ("model", "region", "level", "category_id", "metric", "run_id"),
             "evaluate",
             ("run_date",),
+        ),
+        Table(
+            "gold.label_issues",
+            "a label that looks wrong: another category fits the product better, by a model that has not seen it",
+            (
+                _PRODUCT_ID,
+                _REGION,
+                Field("title", "string", "its title"),
+                Field("category_id", "string", "category the product is said to be in", False),
+                Field("category_path", "string", "its path"),
+                Field("origin", "string", "who says so: source, rule or model", False),
+                Field("who", "string", "the source's name, the rule or the model version"),
+                Field("suggested_id", "string", "category that fits better", False),
+                Field("suggested_path", "string", "its path"),
+                Field(
+                    "margin", "double", "score of the suggestion less that of the label: the larger, the surer", False
+                ),
+                Field("given_confidence", "double", "probability of the label, 0 to 1", False),
+                Field("suggested_confidence", "double", "probability of the suggestion, 0 to 1", False),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("product_id",),
+            "audit",
+        ),
+        Table(
+            "gold.category_issues",
+            "a pair of categories that the labels themselves confuse",
+            (
+                Field("left_id", "string", "the smaller category_id of the pair", False),
+                Field("left_path", "string", "its path"),
+                Field("right_id", "string", "the larger one", False),
+                Field("right_path", "string", "its path"),
+                Field("left_rows", "bigint", "labelled products of the left category", False),
+                Field("right_rows", "bigint", "labelled products of the right category", False),
+                Field(
+                    "left_as_right", "bigint", "of the left, those a model that has not seen them calls right", False
+                ),
+                Field("right_as_left", "bigint", "of the right, those it calls left", False),
+                Field("listed_in_both", "bigint", "products that are listed in both", False),
+                Field("alike_apart", "bigint", "leak groups, look-alikes, with products labelled each way", False),
+                Field(
+                    "action",
+                    "string",
+                    "merge (each is taken for the other), allow_both (products are listed in both), redefine (say what "
+                    "belongs where, and label again)",
+                    False,
+                ),
+                Field("gain", "double", "what macro-F1 over all categories would gain by it, at the most", False),
+                Field(
+                    "examples",
+                    "array<struct<product_id:string,title:string,category_id:string>>",
+                    "products that were taken for the other, with the category they are said to be in",
+                ),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("left_id", "right_id"),
+            "audit",
+        ),
+        Table(
+            "gold.category_needs",
+            "a category, how well it is told from the others, and how many labels it lacks",
+            (
+                Field("category_id", "string", "category", False),
+                Field("category_path", "string", "its path"),
+                Field("labels", "bigint", "labelled products there are", False),
+                Field(
+                    "f1",
+                    "double",
+                    "F1 by models that have not seen the product, drawn towards a half by two rows",
+                    False,
+                ),
+                Field("f1_of_a_third", "double", "the same, learnt from a third as many labels", False),
+                Field("target_f1", "double", "F1 that is aimed at: metrics.target_f1", False),
+                Field(
+                    "more_labels",
+                    "bigint",
+                    "labels until it is likely met; 0: it is met; null: labels alone are not likely to do it",
+                ),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("category_id",),
+            "audit",
         ),
         Table(
             "gold.runs",

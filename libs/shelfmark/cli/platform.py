@@ -41,7 +41,7 @@ def pipeline(
 
 @app.command(rich_help_panel="Platform teams")
 def run(
-    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}, or maintain")],
+    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}, maintain or audit")],
     sources: Sources = None,
     data: Data = None,
     home: Home = None,

@@ -14,7 +14,7 @@ READ = ("region", "title", "description", "brand", "language", "source", "price"
 
 
 def labelled(catalogue: DataFrame, labels: DataFrame, splits: DataFrame) -> DataFrame:
-    """Golden records with a primary label: product_id, what a model reads (`READ`), category_id, weight, side.
+    """Golden records with a primary label: product_id, what a model reads (`READ`), category_id, weight, side, leak_group.
 
     Where several speak of one product, a person's word goes before a rule's, then a source's, then a model's.
     """
@@ -27,4 +27,4 @@ def labelled(catalogue: DataFrame, labels: DataFrame, splits: DataFrame) -> Data
     rows = catalogue.select("product_id", *READ).join(
         primary.select("product_id", "said.category_id", "said.weight"), "product_id"
     )
-    return rows.join(splits.select("product_id", "side"), "product_id")
+    return rows.join(splits.select("product_id", "side", "leak_group"), "product_id")

@@ -144,9 +144,9 @@ def best_curve(chance: np.ndarray, right: np.ndarray, other: Curve = LINE) -> Cu
 def fit_curves(chance: np.ndarray, right: np.ndarray, region: np.ndarray) -> dict[str, Curve]:
     """The curve of all rows, "*", and those of regions (names, one a row) that differ from it for certain enough."""
     curves = {"*": best_curve(chance, right)}
-    for name in np.unique(region[region != ""]) if len(region) else ():
+    for name in np.unique(region):
         mine = region == name
-        if mine.sum() >= REGION_ROWS:
+        if name not in ("", "*") and mine.sum() >= REGION_ROWS:
             own = best_curve(chance[mine], right[mine], curves["*"])
             if own is not curves["*"]:
                 curves[str(name)] = own

@@ -19,30 +19,23 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyspark import SparkContext, TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shelfmark.config import Decision, Settings, Text
+from shelfmark.config import Decision, Settings
 from shelfmark.errors import DataRefused, UsageError
-from shelfmark.labels.weights import class_weights
 from shelfmark.text import calibrate as calibration
-from shelfmark.text import fit, model, stated
-from shelfmark.text.facts import NOTHING, Encoder
-from shelfmark.text.pipeline import tokens
+from shelfmark.text import fit, model, steps
+from shelfmark.text.facts import Encoder
 
 log = logging.getLogger(__name__)
 
-PART_ROWS = 16_384  # rows of a part: 20 MB of features, a task of a second; enough parts for many executors
-FACT_ROWS = 200_000  # rows that facts are learnt from: a quantile is then known to 0.1 %
 CALIBRATION_ROWS = 50_000  # rows of curves and thresholds: more changes no digit that matters
 LINK_ROWS = 10_000  # of them, rows the three numbers of the link are fitted on
 TRIED = ("none", "sqrt", "effective", "inverse")  # class weights of `reweight: auto`
@@ -53,28 +46,6 @@ class Side(NamedTuple):
 
     work: Path
     parts: list[int]
-
-
-class Plan(NamedTuple):
-    """What a training is told and has found out before it learns: the arguments of its steps."""
-
-    settings: Settings
-    context: SparkContext
-    work: Path
-    folder: Path  # of the model
-    learnt: dict[str, Any]  # of the facts
-    nodes: list[dict[str, Any]]
-    tree: model.Tree
-    spots: dict[str, int]  # node of every category of the taxonomy
-
-    @property
-    def order(self) -> list[str]:
-        """The learnt categories by number."""
-        return [self.nodes[node]["id"] for node in self.tree.leaf]
-
-    def tasks(self, function: Callable, items: list) -> list:
-        """`fit.Each` on Spark: a task per item."""
-        return self.context.parallelize(items, len(items)).map(function).collect() if items else []
 
 
 def train(
@@ -116,7 +87,7 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
     text, started, seconds = settings.text, time.perf_counter(), {}
     context = rows.sparkSession.sparkContext
     tasks = max(context.defaultParallelism, 1)
-    version, known = _taxonomy(taxonomy)
+    version, known = steps.taxonomy_of(taxonomy)
     usable = F.col("category_id").isNotNull() & (F.col("weight") > 0)
     support = {r["category_id"]: r["count"] for r in rows.where(usable).groupBy("category_id").count().collect()}
     learnt = [category for category, n in support.items() if n >= text.min_support]
@@ -130,9 +101,9 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
         raise DataRefused(f"{len(learnt)} categories have enough rows, a model holds 65536: raise text.min_support")
     targets = _targets(settings.decision, known)
     nodes, tree = model.make_tree(learnt, known)
-    plan = Plan(
-        settings, context, work, folder, _facts(rows.where(usable), sum(support.values()), text), nodes, tree,
-        _spots(nodes, known),
+    plan = steps.Plan(
+        settings, context, work, folder, steps.learn_facts(rows.where(usable), sum(support.values()), text), nodes, tree,
+        steps.spots(nodes, known),
     )  # fmt: skip
     order = plan.order
     counts = np.array([support[category] for category in order])
@@ -141,9 +112,9 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
     seconds["count"] = time.perf_counter() - started
 
     started = time.perf_counter()
-    parts = max(1, -(-int(kept.sum()) // PART_ROWS))
+    parts = max(1, -(-int(kept.sum()) // steps.PART_ROWS))
     sampled = _sampled(rows.where(usable & F.col("category_id").isin(order)), share)
-    n_rows = sum(_write_parts(sampled, parts, work / "train", plan, order))
+    n_rows = sum(steps.write_parts(sampled, parts, work / "train", plan, order))
     seconds["grams"] = time.perf_counter() - started
     log.info("text features of %d rows in %d parts", n_rows, parts)
     prepared = fit.prepare(work / "train", folder, range(parts), n_rows, text, plan.tasks, tasks, plan.learnt)
@@ -188,23 +159,15 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
     }
 
 
-def _facts(rows: DataFrame, n: int, text: Text) -> dict[str, Any]:
-    """What is learnt of the facts of `n` training rows, from a bounded sample."""
-    if not text.facts:
-        return NOTHING
-    sample = rows.where(_chance() < FACT_ROWS / n) if n > FACT_ROWS else rows
-    return stated.learn(sample.select(stated.stated(text.facts).alias("facts")), text.min_rows)
-
-
-def _learn(plan: Plan, solve: Callable, counts: np.ndarray, tune: Side) -> tuple[dict[str, Any], dict[str, Any]]:
+def _learn(plan: steps.Plan, solve: Callable, counts: np.ndarray, tune: Side) -> tuple[dict[str, Any], dict[str, Any]]:
     """The weights, with the class weights of the settings or the best of `TRIED`; what it took, and what was chosen."""
     text = plan.settings.text
     if text.reweight != "auto" or not tune.parts:
         how = "sqrt" if text.reweight == "auto" else text.reweight
-        return solve(plan.folder, boost=_boost(counts, how, text)), {"reweight": how}
+        return solve(plan.folder, boost=steps.boost(counts, how, text)), {"reweight": how}
     results, macro = {}, {}
     for how in TRIED:
-        results[how] = solve(plan.work / "tried" / how, boost=_boost(counts, how, text))
+        results[how] = solve(plan.work / "tried" / how, boost=steps.boost(counts, how, text))
         step = partial(_confusion, work=tune.work, folder=plan.work / "tried" / how, categories=len(counts))
         macro[how] = _macro_f1(sum(plan.tasks(step, tune.parts)), len(counts))
         log.info("class weights %s: macro-F1 %.4f on the tune side", how, macro[how])
@@ -212,24 +175,6 @@ def _learn(plan: Plan, solve: Callable, counts: np.ndarray, tune: Side) -> tuple
     for path in (plan.work / "tried" / best).iterdir():
         os.replace(path, plan.folder / path.name)
     return results[best], {"reweight": best, "tried": macro}
-
-
-def _taxonomy(taxonomy: DataFrame) -> tuple[str, dict[str, tuple[str, str | None]]]:
-    """A taxonomy is a dimension of thousands of rows: the one table that comes to the driver."""
-    found = taxonomy.select("taxonomy_version", "category_id", "path", "parent_id").collect()
-    versions = {r["taxonomy_version"] for r in found}
-    if len(versions) != 1:
-        raise DataRefused(f"the taxonomy to train on has {len(versions)} versions, one is needed: {sorted(versions)}")
-    return versions.pop(), {r["category_id"]: (r["path"], r["parent_id"]) for r in found}
-
-
-def _boost(counts: np.ndarray, how: str, text: Text) -> np.ndarray:
-    return np.asarray(class_weights(counts, how, text.beta, text.max_weight), np.float32)
-
-
-def _chance():
-    """A number in [0, 1) that is a product's own: the cap and the samples take the same rows in every run."""
-    return F.pmod(F.xxhash64("product_id", F.lit("text")), F.lit(1 << 40)) / F.lit(float(1 << 40))
 
 
 def _sampled(rows: DataFrame, share: dict[str, float]) -> DataFrame:
@@ -240,73 +185,10 @@ def _sampled(rows: DataFrame, share: dict[str, float]) -> DataFrame:
     spark = rows.sparkSession
     table = spark.createDataFrame(list(capped.items()), "category_id string, _share double")
     joined = rows.join(F.broadcast(table), "category_id", "left")
-    return joined.where(F.col("_share").isNull() | (_chance() < F.col("_share"))).drop("_share")
+    return joined.where(F.col("_share").isNull() | (steps.chance() < F.col("_share"))).drop("_share")
 
 
-def _write_parts(
-    rows: DataFrame, parts: int, work: Path, plan: Plan, order: list[str], regions: bool = False
-) -> list[int]:
-    """Write the rows as parts 0 .. parts - 1 of counted n-grams and facts; returns the rows of each.
-
-    `order` numbers the categories; a category that is not in it gets -1. `regions`: their names are written too.
-    """
-    text = plan.settings.text
-    trust, facts = F.col("weight").cast("float").alias("weight"), stated.stated(text.facts).alias("facts")
-    spread = (
-        rows.select("product_id", "category_id", trust, facts, *text.fields, *(["region"] if regions else []))
-        .repartition(parts, "product_id")
-        .sortWithinPartitions(F.xxhash64("product_id"), "product_id", "category_id")
-    )
-    words = tokens(spread, text.fields).select(
-        "tokens", "category_id", "weight", "facts", *(["region"] if regions else [])
-    )
-    writer = _part_writer(str(work), text, plan.learnt, order)
-    written = words.mapInArrow(writer, "part int, rows bigint").collect()
-    # An empty partition may not have run at all: its part is written here.
-    missing = set(range(parts)) - {r["part"] for r in written}
-    for part in missing:
-        fit.count_grams(work, part, [], text)
-        if regions:
-            fit.save(fit.part_folder(work, part) / "regions.npy", np.empty(0, "U1"))
-    return [r["rows"] for r in written]
-
-
-def _part_writer(work: str, text: Text, learnt: dict[str, Any], order: list[str]) -> Callable:
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        numbers = pa.array(order, pa.string())
-        part = TaskContext.get().partitionId()
-
-        named = []
-
-        def numbered():
-            for batch in batches:
-                words, category, weight, facts, *region = batch.columns
-                named.extend(np.asarray(one.fill_null(model.ANY)).astype(str) for one in region)
-                labels = pc.fill_null(pc.index_in(category, value_set=numbers), -1)
-                yield words, labels.to_numpy(False), weight.to_numpy(False), facts
-
-        rows = fit.count_grams(Path(work), part, numbered(), text, learnt)
-        if named:
-            fit.save(fit.part_folder(Path(work), part) / "regions.npy", np.concatenate(named))
-        yield pa.record_batch({"part": pa.array([part], pa.int32()), "rows": pa.array([rows], pa.int64())})
-
-    return write
-
-
-def _spots(nodes: list[dict], known: dict[str, tuple[str, str | None]]) -> dict[str, int]:
-    """Node of each category of the taxonomy: its own, or of its nearest ancestor that the model knows."""
-    number = {node["id"]: at for at, node in enumerate(nodes)}
-    spots = {}
-    for category in known:
-        node, steps = category, 0
-        while node is not None and node not in number and steps < 100:  # deeper is a circle
-            node, steps = known.get(node, (None, None))[1], steps + 1
-        if node in number:
-            spots[category] = number[node]
-    return spots
-
-
-def _side(rows: DataFrame, plan: Plan, work: Path, most: int) -> Side:
+def _side(rows: DataFrame, plan: steps.Plan, work: Path, most: int) -> Side:
     """Write a bounded sample of a side, `most` rows or so, as weighed parts labelled by node."""
     usable = rows.where(F.col("category_id").isNotNull())
     if "region" not in usable.columns:
@@ -314,11 +196,11 @@ def _side(rows: DataFrame, plan: Plan, work: Path, most: int) -> Side:
     n = usable.count()
     if not n:
         return Side(work, [])
-    sample = usable.where(_chance() < min(1.0, most / n)) if n > most else usable
+    sample = usable.where(steps.chance() < min(1.0, most / n)) if n > most else usable
     sample = sample.withColumn("weight", F.lit(1.0))
-    parts = max(1, -(-min(n, most) // PART_ROWS))
+    parts = max(1, -(-min(n, most) // steps.PART_ROWS))
     categories = sorted(plan.spots)
-    _write_parts(sample, parts, work, plan, categories, regions=True)
+    steps.write_parts(sample, parts, work, plan, categories, keep=("region",))
     own = {category: at for at, category in enumerate(plan.order)}
     truth = [own.get(c, -1) for c in categories] + [-1], [plan.spots[c] for c in categories] + [-1]
     cuts = Encoder(plan.learnt).cuts
@@ -375,7 +257,7 @@ def _guesses(part: int, work: Path, folder: Path, tree: model.Tree, evidence: np
         chances[:, level] = np.where(there, sums[rows, tree.last[spot]] - sums[rows, tree.first[spot]], 0)
         right[:, level] = there & (nodes >= spot) & (nodes < tree.end[spot])
         at = np.where(there, tree.parent[spot], -1)
-    region = np.load(fit.part_folder(work, part) / "regions.npy")
+    region = steps.kept(part, work, "region")
     return _Guess(number[:, 0], chance[:, 0], number[:, 0] == labels, region, chances, right)
 
 
@@ -403,7 +285,9 @@ def _targets(decision: Decision, known: dict[str, tuple[str, str | None]]) -> di
     return found
 
 
-def _calibrate(plan: Plan, side: Side, about: dict[str, Any], targets: dict[tuple[str, str], float]) -> dict[str, Any]:
+def _calibrate(
+    plan: steps.Plan, side: Side, about: dict[str, Any], targets: dict[tuple[str, str], float]
+) -> dict[str, Any]:
     """Fit link, curves and thresholds on the calibrate side and write model.json with them."""
     where = {"work": side.work, "folder": plan.folder}
     link, curves = calibration.Link(), {model.ANY: calibration.Curve()}
@@ -458,13 +342,13 @@ def _said(part: int, work: Path, folder: Path, checksum: str) -> tuple[np.ndarra
     before = 1 / np.exp(scores - top[:, None], dtype=np.float64).sum(1)
     model.to_chances(scores, found.evidence)
     number, chance = (one[:, 0] for one in model.best(scores, 1))
-    region = np.load(fit.part_folder(work, part) / "regions.npy")
+    region = steps.kept(part, work, "region")
     after = calibration.confidences(found.curves, chance, region)
     sure = after >= found.thresholds.accept[found.thresholds.find(region, number)]
     return number, labels, before, after, sure
 
 
-def _measure(plan: Plan, side: Side) -> dict[str, Any]:
+def _measure(plan: steps.Plan, side: Side) -> dict[str, Any]:
     """Accuracy and coverage over all rows of the tune side, macro-F1 over the learnt categories found there."""
     if not side.parts:
         return {"rows": 0}
