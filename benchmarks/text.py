@@ -44,7 +44,9 @@ from shelfmark.text.facts import NOTHING
 from shelfmark.text.train import TRIED
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from collections.abc import Callable
+
+    from pyspark.sql import DataFrame
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("SHELFMARK_REAL_DATA") or ROOT.parent / "shared" / "data")
@@ -100,14 +102,10 @@ def quality(args) -> list[dict]:
     folds = range(1 if args.quick else FOLDS)
     named = [name for name in ("titles", "every field", *PEERS) if not args.only or name in args.only or name in OURS]
     with tempfile.TemporaryDirectory(prefix="shelfmark-bench-", ignore_cleanup_errors=True) as home:
-        settings = config.load(home=home, data=str(DATA), overrides=[f"sources={json.dumps(list(feeds))}"])
-        spark = session.start(settings, "benchmark")
-        for job in ("ingest", "taxonomy", "dedupe", "labels"):
-            if code := pipeline.run_job(job, settings, Console(stderr=True), "20260101-text", False):
-                sys.exit(code)
+        _, spark, table = taken_in(feeds, home)
         lines = []
         for name in feeds:
-            feed = read(spark, settings, name)
+            feed = read(table, name)
             found = {}
             for who in named:
                 found[who] = ours(feed, folds, who) if who in OURS else peer(feed, folds, who)
@@ -115,6 +113,20 @@ def quality(args) -> list[dict]:
             lines += compared(feed, found, folds)
         spark.stop()
     return lines
+
+
+def taken_in(feeds: list[str], home: str):
+    """Settings, session and a reader of tables (name -> DataFrame) of a lake with the feeds, their groups and labels."""
+    from shelfmark.query import open_reader
+    from shelfmark.query import read as read_table
+
+    settings = config.load(home=home, data=str(DATA), overrides=[f"sources={json.dumps(list(feeds))}"])
+    spark = session.start(settings, "benchmark")
+    for job in ("ingest", "taxonomy", "dedupe", "labels"):
+        if code := pipeline.run_job(job, settings, Console(stderr=True), "20260101-text", False):
+            sys.exit(code)
+    lake, commit = open_reader(settings, "main")
+    return settings, spark, lambda name: read_table(spark, lake, commit, name)
 
 
 OURS = ("titles", "every field")
@@ -130,17 +142,11 @@ def options(parser) -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="titles of the demo catalogue")
 
 
-def read(spark: SparkSession, settings: config.Settings, name: str) -> Feed:
+def read(table: Callable[[str], DataFrame], name: str) -> Feed:
     """The labelled products of a source."""
     from pyspark.sql import functions as F
 
-    from shelfmark.query import open_reader
-    from shelfmark.query import read as table
-
-    lake, commit = open_reader(settings, "main")
-    products, labels, groups = (
-        table(spark, lake, commit, f"silver.{one}") for one in ("products", "labels", "leak_groups")
-    )
+    products, labels, groups = (table(f"silver.{one}") for one in ("products", "labels", "leak_groups"))
     facts = stated.stated(config.Text().facts).alias("facts")
     rows = (
         products.where(F.col("source") == name)
