@@ -197,6 +197,12 @@ class Decision(Section):
         description="target accuracy of a category and all below it, by path; where a region has one too, the stricter",
     )
     min_accepted: int = Field(300, ge=1, description="calibrate rows that a threshold must rest on")
+    out_of_scope: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="share of the labelled products whose best score may lie below that of a product in scope",
+    )
     roll_up_depth: int = Field(2, ge=1, description="highest level a roll-up may reach; 1 is a root")
 
 

@@ -84,6 +84,13 @@ def test_the_area_under_the_risk_coverage_curve():
     assert calibrate.quality(np.empty(0), np.empty(0)) == {}
 
 
+def test_scope_is_where_few_products_lie_below():
+    top = np.linspace(-1, 1, 1001)
+    assert calibrate.scope_threshold(top, 0.05) == pytest.approx(-0.9)
+    for none in (calibrate.scope_threshold(top, 0), calibrate.scope_threshold(top[:10], 0.05)):
+        assert none < calibrate.LOW
+
+
 def test_accepts_from_the_lowest_confidence_that_shows_the_target():
     confidence = np.linspace(1, 0, 1000)
     right = np.arange(1000) < 400

@@ -5,7 +5,8 @@ import pytest
 from scipy import sparse
 from sklearn.svm import LinearSVC
 
-from shelfmark.text import fit, model
+from shelfmark import config
+from shelfmark.text import calibrate, fit, model
 from shelfmark.text.solver import GROUP, Rows, solve
 
 
@@ -112,9 +113,9 @@ def test_merged_blocks_score_as_the_dense_weights(tmp_path):
     blocks = [(0, 30), (30, 60), (60, 70)]
     for first, last in blocks:
         tail = fit.sparse_columns(dense[20:, first:last], first, 0.05)
-        fit.save_block(tmp_path / "work", first, (*tail, dense[:20, first:last], bias[first:last]))
+        fit.save_block(tmp_path / "blocks", first, (*tail, dense[:20, first:last], bias[first:last]))
     (tmp_path / "model").mkdir()
-    kept = fit.merge_blocks(blocks, tmp_path / "work", tmp_path / "model")
+    kept = fit.merge_blocks(blocks, tmp_path / "blocks", tmp_path / "model")
     assert kept == (np.abs(dense[20:]) >= 0.05).sum()
     rows = sparse.random(20, 50, 0.2, "csr", random_state=1)
     rows.data = np.round(rows.data * 65535)
@@ -126,3 +127,58 @@ def test_merged_blocks_score_as_the_dense_weights(tmp_path):
     )
     pruned = np.where((np.abs(dense) >= 0.05) | (np.arange(50) < 20)[:, None], dense, 0)
     np.testing.assert_allclose(scores, (rows / 65535) @ pruned + bias, atol=1e-4)
+
+
+def test_rows_that_are_not_used_do_not_count():
+    matrix, labels = problem(3)
+    half = np.arange(0, 300, 2)
+    apart = as_rows(matrix[half], labels[half])
+    of_all = solve(
+        [as_rows(matrix, labels)], matrix.shape[1], 0, 5, epochs=500, tolerance=1e-4, used=[half.astype(np.int32)]
+    )
+    alone = solve([apart], matrix.shape[1], 0, 5, epochs=500, tolerance=1e-4)
+    for one, other in zip(of_all, alone):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_router_changes_few_answers_and_learns_from_fewer_rows(tmp_path, monkeypatch):
+    """320 categories, ten blocks: answers with the four likeliest blocks of a row are those with all."""
+    rng = np.random.default_rng(0)
+    categories, rows = 320, 6_000
+    labels = (np.arange(rows) % categories).astype(np.int32)
+    rng.shuffle(labels)
+    # Two columns of the category, one of its block, and noise.
+    columns = np.stack(
+        [labels, 400 + labels, 800 + labels // 32, rng.integers(900, 2000, rows), rng.integers(900, 2000, rows)]
+    )
+    dropped = rng.random(columns.shape) < np.array([[0.3], [0.3], [0.2], [0], [0]])
+    columns = np.where(dropped, rng.integers(900, 2000, columns.shape), columns)
+    matrix = sparse.csr_matrix(
+        (np.full(columns.size, 29_000.0), columns.T.ravel(), np.arange(0, 5 * rows + 1, 5)), (rows, 2000)
+    )
+    matrix.sum_duplicates()
+    text = config.Text(prune=0.0)
+
+    def answers(name):
+        work = tmp_path / name
+        for part, some in enumerate(np.array_split(np.arange(rows // 2), 2)):
+            given = as_rows(matrix[some], labels[some])
+            for field, array in given._asdict().items():
+                fit.save(fit.part_folder(work, part) / f"{field}.npy", array)
+        made = fit.learn(work, work / "model", range(2), 2000, categories, text)
+        test = as_rows(matrix[rows // 2 :], labels[rows // 2 :])
+        found = model.scores(model.read_weights(work / "model"), test.indptr, test.columns, test.values)
+        return found, made["seconds"]
+
+    routed, seconds = answers("routed")
+    assert "route" in seconds
+    said = [np.load(fit.part_folder(tmp_path / "routed", part) / "routes.npy") for part in range(2)]
+    assert all(one.shape == (rows // 4, fit.ROUTES) and one.max() < 10 for one in said)
+    monkeypatch.setattr(fit, "ROUTED", 1 << 30)
+    whole, seconds = answers("whole")
+    assert "route" not in seconds
+    assert (routed <= calibrate.LOW).mean() > 0.5  # six blocks of ten are not looked at
+    truth = labels[rows // 2 :]
+    assert (whole.argmax(1) == truth).mean() > 0.8
+    assert (routed.argmax(1) == whole.argmax(1)).mean() > 0.95  # a tenth of the rows has nothing of its category
+    assert (routed.argmax(1) == truth).mean() > (whole.argmax(1) == truth).mean() - 0.01

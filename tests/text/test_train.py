@@ -1,5 +1,6 @@
 """Train and predict on Spark, end to end, on a small made-up catalogue."""
 
+import itertools
 import json
 import random
 import shutil
@@ -195,6 +196,23 @@ def test_a_text_without_a_known_word_is_for_review(spark, first):
     )
     said = predict(odd, first[0] / "model", keep=("product_id",)).collect()
     assert [(r["decision"], r["reason"]) for r in said] == [("review", "no word of the text is known")] * 4
+
+
+def test_a_product_that_fits_no_category_is_for_review_and_says_so(spark, sides, tmp_path):
+    """Garden tools, in the words that kettles and shoes share: nothing speaks for a category."""
+    result = trained(spark, sides, tmp_path, decision=config.Decision(out_of_scope=0.02))
+    odd = spark.createDataFrame(
+        [(f"o{i}", f"{a} rake {b}") for i, (a, b) in enumerate(itertools.combinations(NOISE, 2))],
+        "product_id string, title string",
+    )
+    said = predict(odd, tmp_path / "model", keep=("product_id",)).toPandas()
+    assert (said.reason == "fits no category: out of scope").mean() > 0.9
+    assert (said.decision[said.reason == "fits no category: out of scope"] == "review").all()
+    known = (
+        predict(sides["tune"], tmp_path / "model", keep=("product_id",)).where("reason like '%out of scope'").count()
+    )
+    assert known < 0.08 * 301
+    assert -1.5 < result["metrics"]["scope"] < 1
 
 
 def test_a_changed_model_is_refused(spark, sides, first, tmp_path):

@@ -7,7 +7,9 @@
 2. The *curve*: a rising function from the probability of the best category to how often it is right, by isotonic regression
    (Zadrozny & Elkan 2002, "Transforming Classifier Scores into Accurate Multiclass Probability Estimates"). A region has
    a curve of its own where it has enough rows, and where that is likelier on rows it was not fitted on.
-3. A *threshold* is the lowest confidence of which the calibrate side shows, at 95 %, that what lies above it reaches the
+3. The *scope*: the best score itself tells a product that fits no category; its share of the evidence does not, as some
+   category always has most of it.
+4. A *threshold* is the lowest confidence of which the calibrate side shows, at 95 %, that what lies above it reaches the
    target accuracy: the lower bound of Clopper and Pearson (1934) reaches it, not just the share that happened to be right.
 """
 
@@ -177,6 +179,14 @@ def quality(confidence: np.ndarray, right: np.ndarray, bins: int = figures.BINS)
         "brier": float(np.mean((confidence - right) ** 2)),
         "aurc": float(errors.mean()),
     }
+
+
+def scope_threshold(top: np.ndarray, share: float) -> float:
+    """The score that `share` of the rows' best scores lie below: a product that fits no category better is out of scope.
+
+    top: best scores of rows whose category was learnt, `CURVE_ROWS` of them at least; else no score is too low.
+    """
+    return float(np.quantile(top, share)) if len(top) >= CURVE_ROWS and share > 0 else float(LOW) * 10
 
 
 def lower_bound(right: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ indptr.npy        int64[features - H + 1]; weights of feature H + f are the entr
 categories.npy    uint16: category numbers, and
 values.npy        float32: their weights
 bias.npy          float32[categories]
+router_*.npy      where there are many blocks: the same of a classifier whose "categories" are the blocks; a row meets only
+                  the weights of the few blocks that it scores highest (fit.ROUTES)
 
 A row's frequent features meet dense weights, block by block, with vector instructions; its rare ones meet only the
 weights that were kept. All dense, 350 categories would take a gigabyte; all sparse, five times the time.
@@ -31,7 +33,7 @@ from shelfmark.config import Text
 from shelfmark.errors import DataRefused
 from shelfmark.text import calibrate, kernel
 from shelfmark.text.facts import Encoder, joined
-from shelfmark.text.fit import grams, load_array
+from shelfmark.text.fit import ROUTES, grams, load_array
 from shelfmark.text.vector import WIDTH, gather
 
 ACCEPT, ROLL_UP, REVIEW = 0, 1, 2
@@ -111,6 +113,8 @@ class Model:
     curves: dict[str, calibrate.Curve]
     """Of confidences, by region; "*" for all others."""
     thresholds: Thresholds
+    scope: float
+    """Best score below which a product fits no category: `calibrate.scope_threshold`."""
     roll_up_depth: int
     taxonomy_version: str
     arrays: dict[str, np.ndarray]
@@ -223,6 +227,7 @@ def load(folder: str, key: str = "") -> Model:
         evidence=calibrate.Link(*about["link"]).table(),
         curves={region: calibrate.Curve(*curve) for region, curve in about["curves"].items()},
         thresholds=Thresholds.of(about["thresholds"], about["nodes"], tree),
+        scope=about["scope"],
         roll_up_depth=about["roll_up_depth"],
         taxonomy_version=about["taxonomy_version"],
         arrays=read_weights(path) | {name: load_array(path / f"{name}.npy") for name in ("lookup", "idf")},
@@ -231,7 +236,7 @@ def load(folder: str, key: str = "") -> Model:
 
 
 @njit(cache=True, nogil=True)
-def _scores(rows, columns, row_values, edges, head, indptr, categories, values, bias, out):
+def _scores(rows, columns, row_values, edges, head, indptr, categories, values, bias, routes, out):
     first_tail = head.shape[1]
     # The head's features of each row first, then the tail's.
     ends = np.empty(len(rows) - 1, np.int64)
@@ -250,6 +255,13 @@ def _scores(rows, columns, row_values, edges, head, indptr, categories, values, 
     for b in range(len(edges) - 1):
         first, last, weights = edges[b], edges[b + 1], head[b]
         for i in range(len(rows) - 1):
+            if len(routes):
+                routed = False
+                for r in range(routes.shape[1]):
+                    routed |= routes[i, r] == b
+                if not routed:
+                    out[i, first:last] = calibrate.LOW
+                    continue
             total[:] = 0
             gather(weights, sorted_columns, sorted_values, rows[i], ends[i], kernel.SCALE, total)
             for k in range(first, last):
@@ -262,16 +274,35 @@ def _scores(rows, columns, row_values, edges, head, indptr, categories, values, 
                 out[i, categories[e]] += value * values[e]
 
 
+NO_ROUTES = np.empty((0, 0), np.uint16)
+
+
 def scores(arrays: dict[str, np.ndarray], indptr: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Scores w.x + bias of weighed rows, float32[rows, categories]; `arrays` by the names of `WEIGHTS`."""
+    """Scores w.x + bias of weighed rows, float32[rows, categories]; `arrays` as `read_weights` gives them.
+
+    With a router, categories of other blocks than the row's few likeliest have `calibrate.LOW`, or near it.
+    """
+    router = {name: arrays[f"router_{name}"] for name in WEIGHTS if f"router_{name}" in arrays}
+    routes = best_blocks(router, indptr, columns, values) if router else NO_ROUTES
     out = np.empty((len(indptr) - 1, len(arrays["bias"])), np.float32)
-    _scores(indptr, columns, values, *(arrays[name] for name in WEIGHTS), out)
+    _scores(indptr, columns, values, *(arrays[name] for name in WEIGHTS), routes, out)
     return out
 
 
-def read_weights(folder: Path) -> dict[str, np.ndarray]:
-    """The arrays `scores` needs, memory-mapped."""
-    return {name: load_array(folder / f"{name}.npy") for name in WEIGHTS}
+def best_blocks(
+    router: dict[str, np.ndarray], indptr: np.ndarray, columns: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """The blocks a router scores highest for each row, uint16[rows, ROUTES]; `router` by the names of `WEIGHTS`."""
+    found = scores(router, indptr, columns, values)
+    return best(found, min(ROUTES, found.shape[1]))[0].astype(np.uint16)
+
+
+def read_weights(folder: Path, prefix: str = "") -> dict[str, np.ndarray]:
+    """The arrays `scores` needs, memory-mapped; of its router alone with the prefix `router_`."""
+    names = {name: f"{prefix}{name}" for name in WEIGHTS}
+    if not prefix and (folder / "router_bias.npy").exists():
+        names |= {f"router_{name}": f"router_{name}" for name in WEIGHTS}
+    return {name: load_array(folder / f"{file}.npy") for name, file in names.items()}
 
 
 @njit(cache=True, nogil=True)
@@ -299,7 +330,7 @@ def to_chances(scores: np.ndarray, evidence: np.ndarray) -> None:
 def best(chances, k):
     """The k most likely categories of each row, most likely first; the lower number first where they tie."""
     n, width = chances.shape
-    number, chance = np.zeros((n, k), np.int32), np.full((n, k), np.float32(-1))
+    number, chance = np.zeros((n, k), np.int32), np.full((n, k), np.float32(-np.inf))
     for i in range(n):
         for c in range(width):
             p = chances[i, c]
@@ -319,7 +350,7 @@ def decide(chances, top, confidence, known, accept, roll_up, parent, depth, firs
 
     top: its most likely category; confidence: in that, what a curve made of its chance, the others share the rest.
     Accept it where that reaches the row's `accept`; else the deepest ancestor, not above `min_depth`, whose categories'
-    chances sum to its `roll_up`; else, and where no feature was known, review.
+    chances sum to its `roll_up`; else, and where it is not `known` (a feature of it, and that it is in scope), review.
     """
     n = len(top)
     decision, node, said = np.empty(n, np.int8), np.empty(n, np.int32), np.empty(n, np.float32)
@@ -348,7 +379,7 @@ def decide(chances, top, confidence, known, accept, roll_up, parent, depth, firs
 
 class Answer(NamedTuple):
     """Predictions of rows: decision int8, node int32, confidence float32, numbers and chances [rows, k], whether a feature
-    was known, and the cell of `Thresholds`."""
+    was known and whether the best category's score is one of a product in scope, and the cell of `Thresholds`."""
 
     decision: np.ndarray
     node: np.ndarray
@@ -356,6 +387,7 @@ class Answer(NamedTuple):
     number: np.ndarray
     chance: np.ndarray
     known: np.ndarray
+    fits: np.ndarray
     cell: np.ndarray
 
 
@@ -380,6 +412,7 @@ def answer(model: Model, tokens: pa.Array, facts: pa.Array, top_k: int, region: 
     texts = kernel.weigh(*grams(tokens, model.text), model.arrays["lookup"], idf)
     rows = joined(model.facts.rows(facts), texts, model.facts.cuts, len(idf))
     chances = scores(model.arrays, *rows)
+    fits = chances.max(1) >= np.float32(model.scope)
     to_chances(chances, model.evidence)
     number, chance = best(chances, min(top_k, model.categories))
     known = np.diff(texts[0]) > 0
@@ -389,11 +422,11 @@ def answer(model: Model, tokens: pa.Array, facts: pa.Array, top_k: int, region: 
     cell = model.thresholds.find(where, top)
     tree = model.tree
     made = decide(
-        chances, top, confidence, known, model.thresholds.accept[cell], model.thresholds.roll_up[cell],
+        chances, top, confidence, known & fits, model.thresholds.accept[cell], model.thresholds.roll_up[cell],
         tree.parent, tree.depth, tree.first, tree.last, tree.leaf, model.roll_up_depth,
     )  # fmt: skip
     # What a curve takes from the best it gives to the others, in their proportion, none above the best.
     rest = np.maximum(1 - chance[:, 0], np.finfo(np.float32).tiny)
     chance[:, 1:] = np.minimum(chance[:, 1:] * ((1 - confidence) / rest)[:, None], confidence[:, None])
     chance[:, 0] = confidence
-    return Answer(*made, number, chance, known, cell)
+    return Answer(*made, number, chance, known, fits, cell)

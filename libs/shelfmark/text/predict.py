@@ -80,7 +80,8 @@ class _Names:
             [self.leaves.take(pa.array(said.number.ravel())), pa.array(said.chance.ravel().astype(np.float64))],
             names=["category_id", "confidence"],
         )
-        reason = len(WHY) * said.cell + np.where(said.known, said.decision, WHY.index("unknown"))
+        why = np.where(said.fits, said.decision, WHY.index("out_of_scope"))
+        reason = len(WHY) * said.cell + np.where(said.known, why, WHY.index("unknown"))
         return {
             "category_id": self.ids.take(node),
             "category_path": self.paths.take(node),
@@ -91,7 +92,7 @@ class _Names:
         }
 
 
-WHY = (*model.DECISIONS, "unknown")
+WHY = (*model.DECISIONS, "out_of_scope", "unknown")
 
 
 def _reasons(cell: dict[str, Any]) -> list[str]:
@@ -104,5 +105,6 @@ def _reasons(cell: dict[str, Any]) -> list[str]:
         f"confidence at least {accept}{where}",
         f"{doubt}, its branch reaches {roll_up}",
         f"{doubt}, nor does a branch reach {roll_up}" if roll_up else doubt,
+        "fits no category: out of scope",
         "no word of the text is known",
     ]

@@ -35,20 +35,22 @@ class Rows(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _square_norms(indptr, values):
-    out = np.empty(len(indptr) - 1, np.float32)
-    for i in range(len(out)):
+def _square_norms(indptr, values, used):
+    out = np.empty(len(used), np.float32)
+    for at in range(len(out)):
+        i = used[at]
         total = np.float32(1.0)  # the bias column
         for j in range(indptr[i], indptr[i + 1]):
             value = np.float32(values[j]) * SCALE
             total += value * value
-        out[i] = total
+        out[at] = total
     return out
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _pass(
     order,
+    used,
     indptr,
     columns,
     values,
@@ -67,11 +69,15 @@ def _pass(
     high,
     low,
 ):
-    """One pass over a part of the rows; updates alpha, active, w, bias, high and low in place."""
+    """One pass over the `used` rows of a part; updates alpha, active, w, bias, high and low in place.
+
+    order: places in `used`, as are the rows of norms, alpha and active.
+    """
     score = np.empty(GROUP, np.float32)
     step = np.empty(GROUP, np.float32)
-    for i in order:
-        on = active[i] & live
+    for at in order:
+        i = used[at]
+        on = active[at] & live
         if on == 0 or weights[i] <= 0:
             continue
         start, end = indptr[i], indptr[i + 1]
@@ -89,20 +95,20 @@ def _pass(
             if k == own:
                 c *= positive[k]
             diagonal = np.float32(0.5) / c
-            a = alpha[i, k]
+            a = alpha[at, k]
             gradient = y * score[k] - np.float32(1) + diagonal * a
             projected = gradient
             if a == 0:
                 if gradient > limit[k]:
-                    active[i] &= ~(np.uint32(1) << np.uint32(k))
+                    active[at] &= ~(np.uint32(1) << np.uint32(k))
                     continue
                 projected = min(gradient, np.float32(0))
             high[k] = max(high[k], projected)
             low[k] = min(low[k], projected)
             if abs(projected) > np.float32(1e-12):
-                new = max(a - gradient / (norms[i] + diagonal), np.float32(0))
+                new = max(a - gradient / (norms[at] + diagonal), np.float32(0))
                 step[k] = (new - a) * y
-                alpha[i, k] = new
+                alpha[at, k] = new
                 moved = True
         if moved:
             for k in range(GROUP):
@@ -119,19 +125,23 @@ def solve(
     positive: np.ndarray | None = None,
     epochs: int = 20,
     tolerance: float = 0.1,
+    used: Sequence[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights of the categories first .. first + categories - 1, at most GROUP of them.
 
     parts: training rows, `width` columns; cost: C of a row, times its weight, times `positive[k]` (float32
-    [categories], class weights) where the row is of the category itself, as LIBLINEAR's -wi does.
+    [categories], class weights) where the row is of the category itself, as LIBLINEAR's -wi does; used: of each part, the
+    rows to learn from (int32; all by default).
     Every pass visits the rows in a new order, drawn from a fixed seed: equal input gives equal weights.
     Returns w float32[width, categories], bias float32[categories], passes int64[categories].
     """
     if not 0 < categories <= GROUP:
         raise ValueError(f"{categories} categories: a group has 1 to {GROUP}")
-    rows = [len(part.labels) for part in parts]
+    if used is None:
+        used = [np.arange(len(part.labels), dtype=np.int32) for part in parts]
+    rows = [len(some) for some in used]
     starts = np.concatenate([[0], np.cumsum(rows)])
-    norms = [_square_norms(part.indptr, part.values) for part in parts]
+    norms = [_square_norms(part.indptr, part.values, some) for part, some in zip(parts, used)]
     w, bias = np.zeros((width, GROUP), np.float32), np.zeros(GROUP, np.float32)
     alpha = np.zeros((int(starts[-1]), GROUP), np.float32)
     full = np.uint32(0xFFFFFFFF)
@@ -153,6 +163,7 @@ def solve(
             at = slice(int(starts[p]), int(starts[p + 1]))
             _pass(
                 order,
+                used[p],
                 *parts[p],
                 norms[p],
                 first,

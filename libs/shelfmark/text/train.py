@@ -231,12 +231,14 @@ def _spread(part: int, work: Path, folder: Path, most: int) -> tuple[np.ndarray,
 
 
 class _Guess(NamedTuple):
-    """Of the best category of rows: number, chance, whether it is right, the row's region; and of its ancestors, deepest
-    first, chances and whether they are right, [rows, levels]."""
+    """Of the best category of rows: number, score, chance, whether it is right, whether the true one was learnt, the row's
+    region; and of its ancestors, deepest first, chances and whether they are right, [rows, levels]."""
 
     number: np.ndarray
+    score: np.ndarray
     chance: np.ndarray
     right: np.ndarray
+    learnt: np.ndarray
     region: np.ndarray
     chances: np.ndarray
     rights: np.ndarray
@@ -244,6 +246,7 @@ class _Guess(NamedTuple):
 
 def _guesses(part: int, work: Path, folder: Path, tree: model.Tree, evidence: np.ndarray, min_depth: int) -> _Guess:
     scores, labels, nodes = _scored(part, work, folder)
+    score = scores.max(1)
     model.to_chances(scores, evidence)
     number, chance = model.best(scores, 1)
     leaf = tree.leaf[number[:, 0]]
@@ -258,7 +261,7 @@ def _guesses(part: int, work: Path, folder: Path, tree: model.Tree, evidence: np
         right[:, level] = there & (nodes >= spot) & (nodes < tree.end[spot])
         at = np.where(there, tree.parent[spot], -1)
     region = steps.kept(part, work, "region")
-    return _Guess(number[:, 0], chance[:, 0], number[:, 0] == labels, region, chances, right)
+    return _Guess(number[:, 0], score, chance[:, 0], number[:, 0] == labels, labels >= 0, region, chances, right)
 
 
 def _targets(decision: Decision, known: dict[str, tuple[str, str | None]]) -> dict[tuple[str, str], float]:
@@ -288,9 +291,10 @@ def _targets(decision: Decision, known: dict[str, tuple[str, str | None]]) -> di
 def _calibrate(
     plan: steps.Plan, side: Side, about: dict[str, Any], targets: dict[tuple[str, str], float]
 ) -> dict[str, Any]:
-    """Fit link, curves and thresholds on the calibrate side and write model.json with them."""
+    """Fit link, curves, scope and thresholds on the calibrate side and write model.json with them."""
     where = {"work": side.work, "folder": plan.folder}
     link, curves = calibration.Link(), {model.ANY: calibration.Curve()}
+    scope = calibration.scope_threshold(np.empty(0), 0)
     ids = {node["id"]: node["path"] for node in plan.nodes}
     cells = [
         {"region": region, "category": category, "name": ids.get(category, model.ANY), "target": target, "rows": 0}
@@ -305,6 +309,7 @@ def _calibrate(
         step = partial(_guesses, **where, tree=plan.tree, evidence=link.table(), min_depth=decision.roll_up_depth)
         guess = _Guess(*map(np.concatenate, zip(*plan.tasks(step, side.parts))))
         curves = calibration.fit_curves(guess.chance, guess.right, guess.region)
+        scope = calibration.scope_threshold(guess.score[guess.learnt], decision.out_of_scope)
         confidence = calibration.confidences(curves, guess.chance, guess.region)
         share = (1 - confidence) / np.maximum(1 - guess.chance, np.finfo(np.float32).tiny)
         above = guess.chances > 0
@@ -317,12 +322,13 @@ def _calibrate(
             cell["accept"] = calibration.accept_threshold(confidence[mine], guess.right[mine], target, enough)
             rest = mine[confidence[mine] < cell["accept"]]
             cell["roll_up"] = calibration.roll_up_threshold(chances[rest], guess.rights[rest], target, enough)
-    about |= {"link": link, "curves": curves, "thresholds": cells}
+    about |= {"link": link, "curves": curves, "thresholds": cells, "scope": scope}
     model.write(plan.folder, plan.nodes, plan.tree, about)
     return {
         "link": link._asdict(),
         "curves": sorted(name for name, curve in curves.items() if curve.x),
         "thresholds": cells,
+        "scope": scope,
     }
 
 
