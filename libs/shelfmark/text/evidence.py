@@ -135,13 +135,12 @@ def occurrences(
 
 
 @njit(cache=True, nogil=True)
-def _weight(feature, category, edges, head, indptr, categories, values):
-    """The weight of a feature for a category; 0 for category -1, which is none."""
+def _weight(feature, category, block, place, head, indptr, categories, values):
+    """The weight of a feature for a category, which is at `place` of `block` of the head; 0 for category -1, which is none."""
     if category < 0:
         return np.float32(0)
     if feature < head.shape[1]:
-        block = np.searchsorted(edges, category, side="right") - 1
-        return head[block, feature, category - edges[block]]
+        return head[block, feature, place]
     at = feature - head.shape[1]
     for e in range(indptr[at], indptr[at + 1]):
         if categories[e] == category:
@@ -154,9 +153,13 @@ def _added(indptr, columns, row_values, one, other, edges, head, tails, categori
     """What each feature of each row adds to the margin of `one` over `other`, float64[features in rows]."""
     out = np.empty(len(columns))
     for i in range(len(indptr) - 1):
+        a, b = one[i], other[i]
+        block_a = np.searchsorted(edges, a, side="right") - 1
+        block_b = max(np.searchsorted(edges, b, side="right") - 1, 0)
+        place_a, place_b = a - edges[block_a], b - edges[block_b]
         for j in range(indptr[i], indptr[i + 1]):
-            weight = _weight(columns[j], one[i], edges, head, tails, categories, values)
-            weight -= _weight(columns[j], other[i], edges, head, tails, categories, values)
+            weight = _weight(columns[j], a, block_a, place_a, head, tails, categories, values)
+            weight -= _weight(columns[j], b, block_b, place_b, head, tails, categories, values)
             out[j] = weight * row_values[j] * kernel.SCALE
     return out
 
