@@ -20,7 +20,7 @@ from shelfmark.lake import open_lake
 from shelfmark.query import read
 from shelfmark.run import Run, execute
 from shelfmark.tables import table
-from shelfmark.text import fit, model
+from shelfmark.text import calibrate, fit, model
 from shelfmark.text.facts import NOTHING
 from shelfmark.text.predict import predict
 
@@ -158,8 +158,10 @@ class Lake:
         fit.count_grams(work, 0, [(tokens, labels, np.ones(n), pa.array([[]] * n, FACTS))], text)
         made = fit.prepare(work, folder, [0], n, text)
         fit.learn(work, folder, [0], made["features"], len(number), text)
-        about = {"text": text.model_dump(), "facts": NOTHING, "temperature": 1.0, "accept": 0.6, "roll_up": 2.0}
-        model.write(folder, nodes, tree, {**about, "roll_up_depth": 2, "taxonomy_version": "t1"})
+        cell = {"region": "*", "category": "*", "name": "*", "accept": 0.6, "roll_up": calibrate.NEVER}
+        about = {"text": text.model_dump(), "facts": NOTHING, "link": [3.0, 0.0, 1.0], "curves": {"*": [[], []]}}
+        about |= {"thresholds": [cell], "roll_up_depth": 2, "taxonomy_version": "t1"}
+        model.write(folder, nodes, tree, about)
         return folder
 
     def run(self, job):

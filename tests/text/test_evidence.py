@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfmark.config import Text
-from shelfmark.text import evidence, fit, kernel, model
+from shelfmark.text import calibrate, evidence, fit, kernel, model
 from shelfmark.text.facts import Encoder
 
 FACTS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
@@ -55,7 +55,19 @@ def small(seed, fields=("title", "brand"), head=40, categories=5):
     }  # fmt: skip
     paths = {f"c{n}": (f"c{n}", None) for n in range(categories)}
     nodes, tree = model.make_tree(list(paths), paths)
-    return model.Model(nodes, tree, text, 1.0, 2.0, 2.0, 1, "t", arrays, encoder)
+    cell = {"region": "*", "category": "*", "name": "*", "accept": calibrate.NEVER, "roll_up": calibrate.NEVER}
+    return model.Model(
+        nodes=nodes,
+        tree=tree,
+        text=text,
+        evidence=calibrate.Link().table(),
+        curves={"*": calibrate.Curve()},
+        thresholds=model.Thresholds.of([cell], nodes, tree),
+        roll_up_depth=1,
+        taxonomy_version="t",
+        arrays=arrays,
+        facts=encoder,
+    )
 
 
 STATED = st.lists(

@@ -25,7 +25,7 @@ class Explained:
     """The best leaf and the next one, and what speaks: (piece, what it adds to the margin), the loudest first.
 
     margin = sum of `pieces` + `rest` (of all pieces that are not shown) + `bias` (the model's own leaning); the difference of
-    two scores. Confidences are softmax(score / temperature).
+    two scores. What becomes of scores is said in calibrate.py: a higher score is always a higher confidence.
     """
 
     record: Row
@@ -62,7 +62,7 @@ def explain(catalogue: DataFrame, record: Row, folder: str, checksum: str, top: 
     row = tokens(mine.withColumn("_facts", stated.stated(facts)), text.fields).select("tokens", "_facts").head()
     words = pa.array([row.tokens], pa.list_(pa.string()))
     said = pa.array([[fact.asDict() for fact in row._facts]], FACTS)
-    answer = model.answer(found, words, said, 2)
+    answer = model.answer(found, words, said, 2, pa.array([record.region]))
     numbers, chances = answer.number[0], answer.chance[0]
     one, other = int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else -1
     pieces = evidence.margins(found, words, said, np.array([one]), np.array([other]))
