@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+from datetime import date
 from itertools import chain
 
 import numpy as np
@@ -119,6 +120,11 @@ class Lake:
                 {"product_id": product, "category_id": CATEGORIES[group], "taxonomy_version": "t1", "origin": "source",
                  "who": "shop", "primary": True, "weight": 1.0, "inclusion_probability": 1.0, "run_id": "20260101-made"}
                 for product, region, _, group in products if region == "US"
+            ],
+            "gold.label_issues": [
+                {"product_id": product_id("shop", "4"), "region": "US", "category_id": "c3", "suggested_id": "c4",
+                 "suggested_path": "Kitchen > Toasters", "margin": 1.0, "given_confidence": 0.1,
+                 "suggested_confidence": 0.9, "run_id": "r", "run_date": date(2026, 1, 1)}
             ],
             "silver.splits": [
                 {"product_id": product, "leak_group": product, "side": SIDES[at % 10], "bucket": 0, "run_id": "r"}
@@ -248,7 +254,11 @@ def test_a_list_has_the_sample_first_then_what_is_least_sure(lake, tmp_path):
     assert {row["sample"] for row in drawn} == {str(sample.Design(1, share))}
     assert {float(row["inclusion_probability"]) for row in drawn} == {share}
     rest = rows[len(drawn) :]
-    assert {(row["why_listed"], row["inclusion_probability"], row["sample"]) for row in rest} == {("review", "1", "")}
+    doubted = product_id("shop", "4")
+    assert {row["product_id"] for row in rows if "label_issue" in row["why_listed"]} == {doubted}
+    assert {row["suggested_category"] for row in rows if row["product_id"] == doubted} == {"Kitchen > Toasters"}
+    others = [row for row in rest if row["product_id"] != doubted]
+    assert {(row["why_listed"], row["inclusion_probability"], row["sample"]) for row in others} == {("review", "1", "")}
     sure = [float(row["model_confidence"]) for row in rest]
     assert sure == sorted(sure)
     asked = {row["product_id"] for row in rows if "review" in row["why_listed"]}

@@ -13,18 +13,18 @@ from pyspark.sql import functions as F
 
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.labels import persons, sample
-from shelfmark.tables import TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row
 
 REVIEW, SAMPLE, LABEL_ISSUE = "review", "sample", "label_issue"
 WHY = (SAMPLE, REVIEW, LABEL_ISSUE)
-ISSUES = "gold.label_issues"
 
-SHOWN = ("product_id", "region", "source", "title", "brand", "price", "currency", "model_category", "model_confidence")
-SHOWN = (*SHOWN, "other_categories", "evidence", "decision", "decided_category", "reason", "label", "why_listed")
-SHOWN = (*SHOWN, "inclusion_probability")
+SHOWN = (
+    *("product_id", "region", "source", "title", "brand", "price", "currency"),
+    *("model_category", "model_confidence", "other_categories", "evidence", "decision", "decided_category", "reason"),
+    *("label", "suggested_category", "why_listed", "inclusion_probability"),
+)
 ASKED = ("category", "verdict", "checked_by", "note")
 CARRIED = ("model_category_id", "label_category_id", "model_version", "sample")
 COLUMNS = (*SHOWN, *ASKED, *CARRIED)
@@ -109,23 +109,23 @@ def newest(read: Callable[[str], DataFrame]) -> DataFrame:
 def _rows(read, predictions: DataFrame, wanted: Wanted, design: sample.Design | None) -> DataFrame:
     """The listed predictions with their golden record, `why`, `number` (of the sample) and the source's `label_id`."""
     spoken = persons.words(read("silver.reviews"), read("silver.duplicates"), read("silver.taxonomy"))
-    # Whether there is such a table is for the lake to say: it is made by a job that need not run.
-    issues = read(ISSUES).select("product_id").distinct() if ISSUES in TABLES else None
+    # Empty where `shelfmark run audit` never ran.
+    issues = read("gold.label_issues").select("product_id", "suggested_path", F.lit(True).alias("issue"))
     if wanted.regions:
         predictions = predictions.where(F.col("region").isin(list(wanted.regions)))
     found = predictions.join(spoken.select("product_id"), "product_id", "left_anti")
-    if issues is not None:
-        found = found.join(issues.withColumn("issue", F.lit(True)), "product_id", "left")
-    else:
-        found = found.withColumn("issue", F.lit(None).cast("boolean"))
-    found = found.withColumns(
-        {
-            "drawn": sample.drawn([design]) if design else F.lit(False),
-            "number": sample.number(design.seed) if design else F.lit(0.0),
-            "doubtful": F.col("decision") == "review",
-            "issue": F.coalesce("issue", F.lit(False)),
-        }
-    ).where("drawn OR doubtful OR issue")
+    found = (
+        found.join(issues, "product_id", "left")
+        .withColumns(
+            {
+                "drawn": sample.drawn([design]) if design else F.lit(False),
+                "number": sample.number(design.seed) if design else F.lit(0.0),
+                "doubtful": F.col("decision") == "review",
+                "issue": F.coalesce("issue", F.lit(False)),
+            }
+        )
+        .where("drawn OR doubtful OR issue")
+    )
     golden = read("silver.catalogue").select(
         "group_id", "region", "source", "title", "brand", F.col("price").cast("string").alias("price"), "currency"
     )
@@ -161,6 +161,7 @@ def _line(row: Row, paths: dict[str, str], design: sample.Design | None) -> dict
         "evidence": _plain("; ".join(f"{e.feature} {e.weight:+.2f}" for e in row.evidence or ())),
         "decided_category": row.category_path,
         "label": paths.get(row.label_id, "") if row.label_id else "",
+        "suggested_category": row.suggested_path,
         "label_category_id": row.label_id if row.label_id in paths else "",
         "model_version": row.model_version,
         "why_listed": ", ".join(row.why),
