@@ -63,7 +63,7 @@ def summary(console: Console, data: Summary) -> None:
         console.print()
         console.print(_regions(data.regions))
         if by_people := _by_people(data.regions):
-            console.print(Text(by_people, style="bold"), soft_wrap=True)
+            console.print(Text(by_people, style="bold"))
     if data.jobs:
         console.print(_jobs(data.jobs))
     for note in data.notes:
