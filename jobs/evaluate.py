@@ -1,6 +1,7 @@
-"""Measure the newest predictions against the labels of the test side: per region and class, per region, overall."""
+"""Measure the newest predictions against the labels of the test side, and against what people said of a random sample."""
 
-from shelfmark.metrics import classification
+from shelfmark.labels import persons, sample
+from shelfmark.metrics import checked, classification
 from shelfmark.run import Run
 from shelfmark.text import champion
 
@@ -8,14 +9,18 @@ MODEL = "text"
 
 
 def main(run: Run) -> None:
+    predictions, reviews = champion.newest_predictions(run, MODEL), run.read("silver.reviews")
+    taxonomy = run.read("silver.taxonomy")
+    words = persons.words(reviews, run.read("silver.duplicates"), taxonomy)
     metrics = classification.evaluate(
-        champion.newest_predictions(run, MODEL),
-        run.read("silver.labels"),
+        predictions,
+        persons.first(run.read("silver.labels"), words),
         run.read("silver.splits"),
-        run.read("silver.taxonomy"),
+        taxonomy,
         run.settings.metrics,
     )
-    run.write("gold.metrics", run.stamped(metrics), replace=f"run_id = '{run.run_id}'")
+    by_people = checked.evaluate(predictions, words, sample.of(reviews), run.settings.metrics)
+    run.write("gold.metrics", run.stamped(metrics.unionByName(by_people)), replace=f"run_id = '{run.run_id}'")
 
 
 def after(run: Run) -> None:

@@ -1,6 +1,6 @@
 """Train the text classifier on the labelled golden records and make it the champion."""
 
-from shelfmark.labels import examples
+from shelfmark.labels import examples, persons
 from shelfmark.run import Run
 from shelfmark.text import champion, train
 
@@ -8,7 +8,9 @@ MODEL = "text"
 
 
 def main(run: Run) -> None:
-    rows = examples.labelled(run.read("silver.catalogue"), run.read("silver.labels"), run.read("silver.splits")).cache()
+    words = persons.words(run.read("silver.reviews"), run.read("silver.duplicates"), run.read("silver.taxonomy"))
+    labels = persons.first(run.read("silver.labels"), persons.teaching(words))
+    rows = examples.labelled(run.read("silver.catalogue"), labels, run.read("silver.splits")).cache()
     trained = train.train(
         rows.where("side = 'train'"),
         rows.where("side = 'calibrate'"),

@@ -30,6 +30,10 @@ COMMAND = Path(sys.executable).with_name("shelfmark")
         (["replay", "--run", "tonight"], "begin it with the day"),
         (["replay", "--run-id", "tonight"], "begin it with the day"),
         (["replay", "--set", "text.costs=1"], "text.costs: unknown key"),
+        (["review", "export", "--out", "list.csv"], "run `shelfmark pipeline` first"),
+        (["review", "import", "nothing.csv"], "nothing.csv: No such file"),
+        (["explain", "shop:1"], "run `shelfmark pipeline` first"),
+        (["explain", "nobody"], "is no product_id"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

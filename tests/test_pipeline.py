@@ -36,6 +36,7 @@ EMPTY = {
     "silver.erasures",
     "silver.suppressed",
     "silver.match_decisions",
+    "silver.reviews",
     "silver.proposed_pairs",
     "silver.duplicate_events",
 }

@@ -120,7 +120,7 @@ def test_tables_that_a_check_reads_are_no_inputs_of_the_job(spark, settings):
 
     ingest(spark, settings, "20260101-a", takes_in(3))
     outcome = execute("labels", labels, settings, spark, "20260101-a")
-    assert set(outcome.commit.metadata["inputs"]) == {"silver/labels/labels"}
+    assert set(outcome.commit.metadata["inputs"]) == {"silver/labels/labels", "silver/labels/review"}
     checked = main(spark, settings, "silver.check_results").where("table = 'silver.labels'").collect()
     observed = {o["check"]: o for o in (json.loads(row.observed) for row in checked) if "check" in o}
     assert observed["products"]["broken"] == 0

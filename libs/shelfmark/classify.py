@@ -60,7 +60,9 @@ def classify(settings: Settings, file: Path, out: Path, title: str, at: str | No
         *(F.lit(None).cast("string").alias(name) for name in ("brand", "description") if name not in texts),
     )
     folder = lake.local_copy(commit, model.path)
-    found = predict.predict(rows, folder, top_k=1, keep=("product_id", "payload", "problem"), checksum=model.checksum)
+    found = predict.predict(
+        rows, folder, top_k=1, keep=("product_id", "payload", "problem"), checksum=model.checksum, told=0
+    )
     temporary = out.with_name(f".{out.name}.part")
     count = 0
     with open(temporary, "w", newline="", encoding="utf-8") as target:

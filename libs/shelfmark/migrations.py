@@ -40,7 +40,11 @@ class Migration:
     apply: Callable[[DataFrame], DataFrame]
 
 
-MIGRATIONS: dict[tuple[str, int], Migration] = {}
+MIGRATIONS: dict[tuple[str, int], Migration] = {
+    ("silver.labels", 1): Migration(
+        "a person may name the category that the source names: the key has the origin too", {}, lambda df: df
+    ),
+}
 """(table, version n) -> the step to n + 1. Every contract of version v has the steps 1 to v - 1 here."""
 
 

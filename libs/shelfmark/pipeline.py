@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from shelfmark.config import Settings
     from shelfmark.dedup.decisions import Decision
+    from shelfmark.labels.reviews import File
 
 UPKEEP = ("maintain", "audit")  # run by themselves, `shelfmark run maintain`: no part of a pipeline
 
@@ -236,6 +237,27 @@ def decide(made: list[Decision], settings: Settings, console: Console, run_id: s
         return
     console.print(f"recorded: {done.notes['decided']} decisions, commit {done.commit.id[:10]}", highlight=False)
     console.print("the next dedupe keeps to them: shelfmark run dedupe, or the next pipeline", highlight=False)
+
+
+def review(given: File, settings: Settings, console: Console, run_id: str | None) -> None:
+    """Record what people said of categories, and say what went in and what did not, with the reasons."""
+    from shelfmark import reports
+
+    run_id = run_id or f"{new_run_id()}-review"
+    log_to(settings, run_id)
+    lake = open_lake(settings, make=False)
+    job = importlib.import_module("shelfmark.jobs.review")
+    spark = session.start(settings)
+    try:
+        done = execute("review", partial(job.main, given=given), settings, spark, run_id, always=True)
+    except DataRefused:
+        reports.refused_rows(console, read(spark, lake, lake.resolve("main").id, "silver.rejected"), run_id)
+        raise
+    if done.status == "already":
+        console.print(f"run {run_id} was published before; nothing is recorded again", highlight=False)
+        return
+    reports.refused_rows(console, read(spark, lake, done.commit.id, "silver.rejected"), run_id)
+    reports.reviewed(console, done.notes, done.commit.id)
 
 
 def _counts(rows: dict[str, int]) -> str:

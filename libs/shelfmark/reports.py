@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 from shelfmark import mirror
 from shelfmark.demo import truth
 from shelfmark.ingest import mapping, replay
+from shelfmark.labels import persons
 from shelfmark.metrics import classification, figures, report
 from shelfmark.metrics import summary as console_summary
 from shelfmark.quality import docs, rejects
@@ -162,6 +163,35 @@ def cannot_replay(console: Console, cannot: Mapping[str, int]) -> None:
         console.print(f"  {rows:,} {replay.CANNOT[why]}", highlight=False, markup=False, soft_wrap=True)
 
 
+def reviewed(console: Console, came: Mapping[str, Any], commit: str) -> None:
+    """Print what came of an import of reviews; `came`: its notes, see `labels.reviews.record`."""
+    parts = [f"{came['recorded']:,} recorded"]
+    parts += [f"{came[name]:,} {text}" for name, text in REVIEWED.items() if came[name]]
+    console.print(f"{', '.join(parts)}; commit {commit[:10]}", highlight=False, soft_wrap=True)
+    if came["recorded"]:
+        console.print("the next pipeline learns from them and measures with the sample", highlight=False)
+
+
+REVIEWED = {
+    "drawn": "of the sample",
+    "withdrawn": "withdrawn",
+    "unchanged": "known before",
+    "refused": "refused",
+    "not_filled_in": "not filled in",
+}
+
+
+def refused_rows(console: Console, rejected: DataFrame, run_id: str) -> None:
+    """Print the rows that a run refused by their line, the first `LISTED`; all of them are in silver.rejected."""
+    mine = rejected.where((F.col("run_date") == run_date(run_id)) & (F.col("run_id") == run_id))
+    rows = mine.orderBy("line", "record_number").limit(LISTED + 1).collect()
+    for row in rows[:LISTED]:
+        text = docs.shown(f"refused: line {row.line}, {row.key or 'no product'}: {row.reason}")
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    if rows[LISTED:]:
+        console.print(f"the first {LISTED}; all of them: shelfmark rejected --run {run_id}", highlight=False)
+
+
 def data_docs(spark: SparkSession, lake: Lake, commit: str, settings: Settings, run_id: str) -> Path:
     """Write the data docs page of a run, and again those of earlier runs whose refused rows it resolved; then the index.
 
@@ -260,8 +290,10 @@ def _confusions(at: At, model: Any) -> list[report.Confusion]:
     if model is None:
         return []
     mine = _predictions(at, model)
-    tables = (at.read(name) for name in ("silver.labels", "silver.splits", "silver.taxonomy"))
-    rows = classification.confusions(mine, *tables, top=LISTED).collect()
+    taxonomy = at.read("silver.taxonomy")
+    words = persons.words(at.read("silver.reviews"), at.read("silver.duplicates"), taxonomy)
+    labels = persons.first(at.read("silver.labels"), words)
+    rows = classification.confusions(mine, labels, at.read("silver.splits"), taxonomy, top=LISTED).collect()
     titles = at.read("silver.products").where(F.col("product_id").isin([row.product_id for row in rows]))
     return report.confusion_rows(
         rows, {row.product_id: row.title for row in titles.select("product_id", "title").collect()}

@@ -66,7 +66,7 @@ class Table:
 JOBS = ("ingest", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
 """The jobs of a pipeline, in the order it runs them."""
 
-WRITERS = (*JOBS, "maintain", "erase", "decide", "audit")
+WRITERS = (*JOBS, "maintain", "erase", "decide", "audit", "review")
 """All jobs that write journals (refused rows, check results, run records): those of a pipeline, and upkeep."""
 
 _PRODUCT_ID = Field("product_id", "string", "hash of (source, source_key): the same product keeps it for ever", False)
@@ -270,14 +270,54 @@ TABLES: dict[str, Table] = {
                 Field("who", "string", "the source's name, the rule, the person or the model version"),
                 Field("primary", "boolean", "the one category of the product to train on", False),
                 Field("weight", "double", "trust in the label, 0 to 1", False),
-                Field("inclusion_probability", "double", "chance that the row was picked for labelling; 1 for feeds"),
+                Field(
+                    "inclusion_probability",
+                    "double",
+                    "chance that the row was picked for labelling; 1 for feeds and for what a person chose to look at. Below "
+                    "1 it was drawn: such a label measures models and trains none",
+                ),
                 Field("labelled_at", "timestamp", "when it was said"),
                 Field("run_id", "string", "run that added the label", False),
             ),
-            ("product_id", "category_id"),
+            ("product_id", "category_id", "origin"),
             "labels",
             ("origin",),
-            ("labels",),
+            ("labels", "review"),
+            version=2,
+        ),
+        Table(
+            "silver.reviews",
+            "a person's word on the category of a product; of a product the newest holds",
+            (
+                _PRODUCT_ID,
+                Field(
+                    "verdict",
+                    "string",
+                    "ok (the model's best category is right), label (the one that the source gave is), other (it is another), "
+                    "out_of_scope (no category is right), withdrawn (what was said before holds no more)",
+                    False,
+                ),
+                Field("category_id", "string", "category the product is in; null for out_of_scope and withdrawn"),
+                Field("taxonomy_version", "string", "version of the taxonomy that the category was named in"),
+                Field("listed_for", "string", "why it was listed: review, sample, label_issue, comma separated"),
+                Field("model_version", "string", "version of the model that the person saw"),
+                Field("model_category_id", "string", "its best category, as the person saw it"),
+                Field(
+                    "inclusion_probability",
+                    "double",
+                    "chance that the product was picked: the share of the sample it was drawn in, else 1",
+                    False,
+                ),
+                Field("sample_seed", "bigint", "seed of that sample; null where it was not drawn"),
+                Field("sample_regions", "string", "regions of that sample, comma separated, or * for all"),
+                Field("reviewed_by", "string", "who said it", False),
+                Field("reviewed_at", "timestamp", "when it was recorded", False),
+                Field("note", "string", "why, in the person's words"),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("run_id", "product_id"),
+            "review",
         ),
         Table(
             "silver.leak_groups",
@@ -476,6 +516,12 @@ TABLES: dict[str, Table] = {
                 ),
                 Field("decision", "string", "accept, roll_up or review", False),
                 Field("reason", "string", "why this decision"),
+                Field(
+                    "evidence",
+                    "array<struct<feature:string,weight:double>>",
+                    "words, phrases and facts that speak loudest for the best leaf (weight above 0) or for the next one "
+                    "(below 0), of predictions for review; null for others",
+                ),
                 Field("lake_commit", "string", "commit of the catalogue that was predicted"),
                 _RUN_ID,
             ),
@@ -498,13 +544,19 @@ TABLES: dict[str, Table] = {
                     "string",
                     "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, categories, coverage, "
                     "roll_up_share, review_share, coverage_all, ece, ece_by_chance, brier, bin_accuracy_<bin>, "
-                    "bin_confidence_<bin>, precision, recall, f1",
+                    "bin_confidence_<bin>, precision, recall, f1; of golden records that people checked: checked_accuracy, "
+                    "checked_accuracy_accepted, checked_accuracy_decided, checked_share",
                 ),
                 Field("value", "double", "the figure; null below minimum support"),
                 Field("support", "bigint", "test rows behind the figure", False),
                 Field("low", "double", "lower end of the 95 % interval, where there is one"),
                 Field("high", "double", "upper end of the 95 % interval, where there is one"),
-                Field("side", "string", "side of the split measured on; all for coverage_all", False),
+                Field(
+                    "side",
+                    "string",
+                    "side of the split measured on; all for coverage_all, checked for checked_*",
+                    False,
+                ),
                 _RUN_ID,
                 _RUN_DATE,
             ),

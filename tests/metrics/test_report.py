@@ -1,6 +1,7 @@
 """The run report: complete, offline, and safe against what vendors write."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from lxml import html
@@ -168,3 +169,20 @@ def test_confidences_are_drawn_against_what_was_right():
         Report("run-1", "2026-01-01", regions=[RegionFigures("*", 290, accuracy=0.6)], min_support=10)
     )
     assert "Does a confidence mean" not in blind
+
+
+def test_what_people_checked_is_the_heading_and_has_a_table(full):
+    checked = {"checked_accuracy": 0.871, "checked_low": 0.82, "checked_high": 0.91, "checked_rows": 196}
+    regions = [replace(full.regions[0], checked_drawn=203, **checked), *full.regions[1:2]]
+    regions.append(RegionFigures("TH", 2, predictions=20, checked_rows=1, checked_drawn=2))
+    page = report.render(replace(full, regions=regions))
+    assert html.fromstring(page).findtext(".//h1") == "Accuracy, checked by people"
+    text = text_of(page)
+    assert "Nobody has checked" not in text
+    for expected in ("87.1 %", "82.0 % to 91.0 %", "203", "196", "n = 1", "agreement with source labels, 75.0 %"):
+        assert expected in text
+    # Of one market alone it is no figure of the catalogue.
+    only = [full.regions[0], replace(full.regions[1], checked_drawn=203, **checked)]
+    page = report.render(replace(full, regions=only))
+    assert html.fromstring(page).findtext(".//h1") == "Agreement with source labels"
+    assert "82.0 % to 91.0 %" in text_of(page)

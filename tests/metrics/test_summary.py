@@ -1,6 +1,7 @@
 """The console summary: complete, readable in 80 columns, and plain where nobody looks at a terminal."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -70,3 +71,13 @@ def test_a_terminal_gets_colours_and_an_early_stop_is_said():
 
 def test_duration():
     assert [duration(s) for s in (8.34, 59.96, 125, 3720)] == ["8.3 s", "60.0 s", "2 min 05 s", "1 h 02 min"]
+
+
+def test_says_what_people_checked():
+    regions = [replace(DATA.regions[0], checked_accuracy=0.871, checked_low=0.82, checked_high=0.91, checked_rows=196,
+                       checked_drawn=203), *DATA.regions[1:]]  # fmt: skip
+    text = printed(replace(DATA, regions=regions))
+    said = " ".join(text.split())
+    assert "accuracy, checked by people: 87.1 % (82.0 % to 91.0 %, 95 %; 196 of 203 drawn)" in said
+    assert all(len(line) <= 80 for line in text.splitlines() if "file://" not in line)
+    assert "checked" not in printed(DATA)

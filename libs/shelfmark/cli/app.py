@@ -29,7 +29,8 @@ app = typer.Typer(
     [bold]Analysts[/]: `tables` says what there is, `sql` queries the newest release, or any version with --at.
 
     [bold]Data stewards[/]: `init` drafts the mapping of a new feed, `rejected` shows what was refused, `replay` reads it
-    again, `classify` tries the model on a file; a pipeline ends with links to the data docs and the run report.""",
+    again, `review` lists categories to check and takes back what you say, `explain` tells why a product is in its category,
+    `classify` tries the model on a file; a pipeline ends with links to the data docs and the run report.""",
 )
 lake_app = typer.Typer(
     no_args_is_help=True, help="Versions of the lake: history, differences, tags, roll back, pruning; a local server."

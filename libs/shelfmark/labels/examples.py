@@ -16,11 +16,12 @@ READ = ("region", "title", "description", "brand", "language", "source", "price"
 def labelled(catalogue: DataFrame, labels: DataFrame, splits: DataFrame) -> DataFrame:
     """Golden records with a primary label: product_id, what a model reads (`READ`), category_id, weight, side, leak_group.
 
-    Where several speak of one product, a person's word goes before a rule's, then a source's, then a model's.
+    Where several speak of one product, a person's word goes before a rule's, then a source's, then a model's. A label that
+    was drawn (inclusion_probability below 1) measures, and is not learnt from: see persons.py.
     """
     rank = F.when(F.col("origin") == "person", 0).when(F.col("origin") == "rule", 1)
     rank = rank.when(F.col("origin") == "source", 2).otherwise(3)
-    said = labels.where("primary").select(
+    said = labels.where("primary AND coalesce(inclusion_probability, 1) = 1").select(
         "product_id", F.struct(rank.alias("rank"), "category_id", "weight").alias("said")
     )
     primary = said.groupBy("product_id").agg(F.min("said").alias("said"))

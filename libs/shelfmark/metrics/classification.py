@@ -201,11 +201,13 @@ def confusions(
 
 def _truth(labels: DataFrame, splits: DataFrame, side: str, taxonomy_version: str) -> DataFrame:
     """product_id, truth (primary category), listed (all categories), block of the labelled products on `side`."""
-    primary = F.min(F.when(F.col("primary"), F.col("category_id")))  # one per product; min, should there be two
+    # One per product and origin; a person goes before a source.
+    rank = F.when(F.col("origin") == "person", 0).otherwise(1)
+    primary = F.min(F.when(F.col("primary"), F.struct(rank, "category_id")))["category_id"]
     block = F.pmod(F.xxhash64("leak_group"), F.lit(BLOCKS))
     return (
         labels.where((F.col("taxonomy_version") == taxonomy_version) & F.col("origin").isin(*TRUTH_ORIGINS))
-        .select("product_id", "category_id", "primary")
+        .select("product_id", "category_id", "primary", "origin")
         .join(splits.where(F.col("side") == side).select("product_id", block.alias("block")), "product_id")
         .groupBy("product_id", "block")
         .agg(primary.alias("truth"), F.collect_set("category_id").alias("listed"))

@@ -9,6 +9,9 @@ from typing import Any
 AGREEMENT = "agreement with source labels"
 """What every accuracy and F1 is until people have checked labels: the vendors' own categories are the truth."""
 
+CHECKED = "accuracy, checked by people"
+"""What the report is about once people have checked a random sample of all golden records."""
+
 
 @dataclass(frozen=True)
 class RegionFigures:
@@ -43,6 +46,15 @@ class RegionFigures:
     ece: float | None = None
     ece_by_chance: float | None = None
     brier: float | None = None
+    checked_accuracy: float | None = None
+    """By what people found of a random sample of the region's golden records: see `checked.evaluate`."""
+    checked_low: float | None = None
+    checked_high: float | None = None
+    checked_rows: int | None = None
+    """Golden records of the sample that were checked."""
+    checked_drawn: int | None = None
+    checked_accuracy_accepted: float | None = None
+    checked_accuracy_decided: float | None = None
     bins: tuple[tuple[float, float, float, float, int], ...] = ()
     """Of the reliability diagram: confidence, share right, its interval's ends, rows."""
 
@@ -89,6 +101,10 @@ def region_figures(rows: Iterable[Mapping[str, Any]]) -> list[RegionFigures]:
             region |= {"macro_f1_low": row["low"], "macro_f1_high": row["high"]}
         if metric == "coverage_all":
             region["predictions"] = row["support"]
+        if metric == "checked_accuracy":
+            region |= {"checked_rows": row["support"], "checked_low": row["low"], "checked_high": row["high"]}
+        if metric == "checked_share":
+            region["checked_drawn"] = row["support"]
         if metric in RegionFigures.__dataclass_fields__:
             value = row["value"]
             region[metric] = int(value) if metric == "categories" and value is not None else value
@@ -101,6 +117,11 @@ def region_figures(rows: Iterable[Mapping[str, Any]]) -> list[RegionFigures]:
             (one["confidence"][0], *one["accuracy"]) for one in whole if one["accuracy"][0] is not None
         )
     return [RegionFigures(name, **found[name]) for name in sorted(found, key=all_last)]
+
+
+def heading(regions: Iterable[RegionFigures]) -> str:
+    """What the figures are: `CHECKED` where people have checked a sample of all golden records, else `AGREEMENT`."""
+    return CHECKED if any(row.region == "*" and row.checked_accuracy is not None for row in regions) else AGREEMENT
 
 
 def class_figures(rows: Iterable[Mapping[str, Any]], region: str = "*") -> list[ClassFigures]:

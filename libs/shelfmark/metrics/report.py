@@ -20,11 +20,13 @@ from shelfmark import style
 from shelfmark.metrics import svg
 from shelfmark.metrics.figures import (
     AGREEMENT,
+    CHECKED,
     ClassFigures,
     JobFigures,
     RegionFigures,
     all_last,
     duration,
+    heading,
     percent,
     region_name,
 )
@@ -160,6 +162,7 @@ def render(report: Report) -> str:
     """The page as HTML text."""
     sections = (
         _head(report),
+        _checked(report),
         _quality(report),
         _calibration(report),
         _support(report),
@@ -170,7 +173,7 @@ def render(report: Report) -> str:
         _jobs(report),
         _versions(report),
     )
-    return style.page(f"Run {report.run_id}: {AGREEMENT}", "\n".join(part for part in sections if part))
+    return style.page(f"Run {report.run_id}: {heading(report.regions)}", "\n".join(part for part in sections if part))
 
 
 def _head(report: Report) -> str:
@@ -184,8 +187,11 @@ def _head(report: Report) -> str:
             interval = f", {percent(overall.accuracy_low)} to {percent(overall.accuracy_high)} (95 %)"
         if overall.macro_f1_low is not None:
             macro_interval = f", {overall.macro_f1_low:.3f} to {overall.macro_f1_high:.3f} (95 %)"
+        if overall.checked_accuracy is not None:
+            known = f"{percent(overall.checked_low)} to {percent(overall.checked_high)} (95 %)"
+            cards.append((percent(overall.checked_accuracy), f"{CHECKED}, {known}", "good"))
         cards += [
-            (percent(overall.accuracy) or few, f"accuracy{interval}", "info"),
+            (percent(overall.accuracy) or few, f"{AGREEMENT}{interval}" if cards else f"accuracy{interval}", "info"),
             (few if overall.macro_f1 is None else f"{overall.macro_f1:.3f}", f"macro-F1{macro_interval}", "info"),
             (percent(overall.coverage) or "–", "coverage: tested predictions accepted", "info"),
             (f"{overall.support:,}", "products measured", "info"),
@@ -201,16 +207,59 @@ def _head(report: Report) -> str:
         f'<div class="card {state}"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for value, name, state in cards
     )
+    title = heading(report.regions)
     notes = "".join(f'<p><span class="pill warn">note</span> {escape(note)}</p>' for note in report.notes)
     nav = " · ".join(_link(text, address) for text, address in report.links)
     return (
         (f"<nav>{nav}</nav>" if nav else "")
-        + f"<h1>{escape(AGREEMENT[0].upper() + AGREEMENT[1:])}</h1>"
-        + f'<p class="lead">Run <span class="mono">{escape(report.run_id)}</span>, {escape(report.created)}. Every '
-        "accuracy and F1 on this page compares predictions with the categories the sources gave their own products. "
-        "Nobody has checked those categories yet: where a source is wrong, so is the figure.</p>"
+        + f"<h1>{escape(title[0].upper() + title[1:])}</h1>"
+        + f'<p class="lead">Run <span class="mono">{escape(report.run_id)}</span>, {escape(report.created)}. '
+        + f"{_meaning(title)}</p>"
         + notes
         + (f'<div class="grid">{shown}</div>' if shown else "")
+    )
+
+
+def _meaning(title: str) -> str:
+    if title == AGREEMENT:
+        return (
+            "Every accuracy and F1 on this page compares predictions with the categories the sources gave their own "
+            "products. Nobody has checked those categories yet: where a source is wrong, so is the figure."
+        )
+    return (
+        "People have checked a random sample of all golden records: the accuracy by it owes nothing to what the sources say. "
+        "The other accuracies and F1 on this page compare predictions of the test side with people's categories where they "
+        "gave one, else with those the sources gave: where a source is wrong, so is the figure."
+    )
+
+
+def _checked(report: Report) -> str:
+    """What people found, per region; nothing where no sample was drawn."""
+    rows = [r for r in sorted(report.regions, key=lambda row: all_last(row.region)) if r.checked_drawn]
+    if not rows:
+        return ""
+
+    def interval(r: RegionFigures) -> str:
+        return "–" if r.checked_low is None else f"{percent(r.checked_low)} to {percent(r.checked_high)}"
+
+    head = ("region", "drawn", "checked", "accuracy", "95 % interval", "accepted only", "accepted or rolled up")
+    body = [
+        (
+            region_name(r.region),
+            _count(r.checked_drawn),
+            _count(r.checked_rows),
+            percent(r.checked_accuracy) or f"n = {r.checked_rows}",
+            interval(r),
+            *(percent(v) or "–" for v in (r.checked_accuracy_accepted, r.checked_accuracy_decided)),
+        )
+        for r in rows
+    ]
+    return _section(
+        CHECKED[0].upper() + CHECKED[1:],
+        _table(head, body, numbers=range(1, len(head)))
+        + '<p class="small muted">Of all golden records, by a random sample: each checked record counts for as many as it was '
+        "drawn from (Hájek), and no model learns from it. Records drawn and not checked yet are taken to be like the others. "
+        "Accepted or rolled up: the category decided on is the right one, or above it.</p>",
     )
 
 

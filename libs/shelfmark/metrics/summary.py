@@ -12,6 +12,7 @@ from rich.text import Text
 
 from shelfmark.metrics.figures import (
     AGREEMENT,
+    CHECKED,
     JobFigures,
     RegionFigures,
     all_last,
@@ -61,6 +62,8 @@ def summary(console: Console, data: Summary) -> None:
     if data.regions:
         console.print()
         console.print(_regions(data.regions))
+        if by_people := _by_people(data.regions):
+            console.print(Text(by_people, style="bold"))
     if data.jobs:
         console.print(_jobs(data.jobs))
     for note in data.notes:
@@ -96,7 +99,8 @@ def _books(data: Summary) -> Table:
 def _regions(regions: list[RegionFigures]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"Per region: {AGREEMENT}", title_justify="left", title_style="bold")
     table.add_column("region")
-    for name in ("predictions", "coverage", "tested", "accuracy", "macro-F1"):
+    checked = any(row.checked_drawn for row in regions)
+    for name in ("predictions", "coverage", "tested", "accuracy", "macro-F1", *(["checked"] if checked else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(regions, key=lambda row: all_last(row.region)):
         few = f"n = {row.support}"
@@ -107,8 +111,19 @@ def _regions(regions: list[RegionFigures]) -> Table:
             percent(row.coverage) or "–",
             _count(row.support),
             *figure,
+            *([percent(row.checked_accuracy) or f"n = {row.checked_rows or 0}"] if checked else []),
         )
     return table
+
+
+def _by_people(regions: list[RegionFigures]) -> str | None:
+    """One line about the sample that people checked; None where there is none of all regions."""
+    overall = next((row for row in regions if row.region == "*" and row.checked_accuracy is not None), None)
+    if overall is None:
+        return None
+    ends = f"{percent(overall.checked_low)} to {percent(overall.checked_high)}, 95 %"
+    of = f"{overall.checked_rows:,} of {overall.checked_drawn:,} drawn"
+    return f"{CHECKED}: {percent(overall.checked_accuracy)} ({ends}; {of})"
 
 
 def _jobs(jobs: list[JobFigures]) -> Table:

@@ -58,9 +58,14 @@ def in_process(function: Callable[[Any], Any], items: Sequence[Any]) -> list:
 
 def grams(tokens: pa.Array, text: Text) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`kernel.ngrams` of a token column of `text.fields`, as the settings say."""
+    return kernel.ngrams(tokens, text.hash_bits, *settings_of(text))
+
+
+def settings_of(text: Text) -> tuple[tuple[int, ...], dict[int, int], int]:
+    """What the settings say to `kernel.ngrams`: char_fields, limits, apart."""
     chars = tuple(i for i, name in enumerate(text.fields) if name in CHAR_FIELDS)
     limits = {i: DESCRIPTION_WORDS for i, name in enumerate(text.fields) if name not in CHAR_FIELDS}
-    return kernel.ngrams(tokens, text.hash_bits, chars, limits, text.pairs)
+    return chars, limits, text.pairs
 
 
 def count_grams(

@@ -11,12 +11,13 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shelfmark.text import model, stated
+from shelfmark.text import evidence, model, stated
 from shelfmark.text.pipeline import tokens
 
 ADDED = (
     "category_id string, category_path string, confidence double, "
-    "top_k array<struct<category_id:string,confidence:double>>, decision string, reason string"
+    "top_k array<struct<category_id:string,confidence:double>>, decision string, reason string, "
+    "evidence array<struct<feature:string,weight:double>>"
 )
 """Columns of a prediction, as DDL."""
 
@@ -27,6 +28,7 @@ def predict(
     top_k: int = 5,
     keep: Sequence[str] = ("product_id", "group_id", "region"),
     checksum: str | None = None,
+    told: int = evidence.TOP,
 ) -> DataFrame:
     """A prediction per row of `df`: the columns `keep`, then `ADDED`.
 
@@ -34,7 +36,8 @@ def predict(
     what it can of `stated.columns` (facts whose columns are missing are taken as not stated) and, where regions are to
     have thresholds and curves of their own, region. top_k: leaf categories
     kept, most likely first. checksum: as published in gold.models; `DataRefused` where the files are not those any
-    more. A row without a known word is for review, with the shares of the training rows as its best guess.
+    more. A row without a known word is for review, with the shares of the training rows as its best guess. told: words,
+    phrases and facts kept as evidence of a row that is for review, 0: none.
     """
     model.verify(model_dir, checksum)
     key = checksum or model.checksum(model_dir)
@@ -44,10 +47,10 @@ def predict(
     facts = facts.withColumn("_region", F.col("region") if "region" in df.columns else F.lit(model.ANY))
     words = tokens(facts, text.fields).select(*keep, "tokens", "_facts", "_region")
     schema = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in words.schema[:-3])
-    return words.mapInArrow(_predictor(str(model_dir), key, top_k), f"{schema}, {ADDED}")
+    return words.mapInArrow(_predictor(str(model_dir), key, top_k, told), f"{schema}, {ADDED}")
 
 
-def _predictor(folder: str, key: str, top_k: int) -> Callable:
+def _predictor(folder: str, key: str, top_k: int, told: int) -> Callable:
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         found = model.load(folder, key)
         names = _Names(found)
@@ -55,7 +58,9 @@ def _predictor(folder: str, key: str, top_k: int) -> Callable:
             if not batch.num_rows:
                 continue
             *kept, words, facts, region = batch.columns
-            made = names.columns(model.answer(found, words, facts, top_k, region))
+            said = model.answer(found, words, facts, top_k, region)
+            why = evidence.column(found, words, facts, said, told) if told else pa.nulls(len(words), evidence.TYPE)
+            made = names.columns(said) | {"evidence": why}
             fields = batch.schema.names[:-3] + list(made)
             yield pa.RecordBatch.from_arrays(kept + list(made.values()), names=fields)
 
