@@ -45,7 +45,7 @@ else
 endif
 
 test: setup lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python scripts/tests.py
 
 quick: setup lint
 	@$(BIN)/python -m pytest -m "not slow" -x

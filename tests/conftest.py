@@ -13,13 +13,22 @@ import pytest
 
 REAL = Path(os.environ.get("SHELFMARK_REAL_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
+# A test has many plans and few rows. To write Java code for each plan and compile it, first to bytecode, then twice to
+# machine code, is most of what such a plan costs; interpreted it gives the same rows. Commands in processes of their own
+# run as users run them: test_cluster.py compares all tables of a pipeline of both kinds.
+QUICK = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1",
+}
+
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory):
-    """The shared session: local[2], Delta and Spark NLP on the class path."""
+    """The shared session: local[2], Delta and Spark NLP on the class path, quick at tables of a few rows."""
     from shelfmark import config, session
 
-    settings = config.load(home=str(tmp_path_factory.mktemp("spark")))
+    settings = config.load(home=str(tmp_path_factory.mktemp("spark")), spark={"options": QUICK})
     started = session.start(settings, "tests")
     yield started
     started.stop()

@@ -57,10 +57,15 @@ def test_a_run_publishes_tables_evidence_and_record_in_one_commit(spark, setting
     assert all(check.success and check.run_id == "20260102-a" and check.sentence for check in checks)
 
 
-def test_delta_columns_carry_the_contract_comments(spark, settings):
-    execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
-    lake = open_lake(settings)
-    frame = read(spark, lake, lake.head().id, "silver.taxonomy")
+@pytest.fixture(scope="module")
+def published(spark, tmp_path_factory):
+    """A lake of one run and its commit, for tests that only read."""
+    settings = config.load(home=str(tmp_path_factory.mktemp("published")))
+    return open_lake(settings), execute("taxonomy", writes(GOOD), settings, spark, "20260102-a").commit.id
+
+
+def test_delta_columns_carry_the_contract_comments(spark, published):
+    frame = read(spark, *published, "silver.taxonomy")
     assert {f.name: f.metadata.get("comment") for f in frame.schema} == {
         f.name: f.comment for f in table("silver.taxonomy").fields
     }
@@ -218,10 +223,9 @@ def test_sql_reads_any_version_by_contract_names(spark, settings):
     assert query(spark, lake, second.id, "select * from gold.metrics").columns == table("gold.metrics").columns
 
 
-def test_names_of_tables_in_texts_are_left_as_they_are(spark, settings):
-    commit = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a").commit
+def test_names_of_tables_in_texts_are_left_as_they_are(spark, published):
     text = "select count(*) n from silver.check_results where table = 'silver.taxonomy'"
-    assert query(spark, open_lake(settings), commit.id, text).head().n > 0
+    assert query(spark, *published, text).head().n > 0
 
 
 def test_a_column_added_to_a_contract_is_null_in_older_tables(spark, settings, monkeypatch):
@@ -252,14 +256,12 @@ def test_a_column_added_to_a_contract_is_null_in_older_tables(spark, settings, m
         ("drop table silver.products", "only select"),
     ],
 )
-def test_a_wrong_query_is_one_line(spark, settings, text, says):
-    commit = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a").commit
+def test_a_wrong_query_is_one_line(spark, published, text, says):
     with pytest.raises(UsageError, match=says) as caught:
-        query(spark, open_lake(settings), commit.id, text)
+        query(spark, *published, text)
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_left_behind_in_the_working_folder(spark, settings, tmp_path):
-    execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
+def test_nothing_is_left_behind_in_the_working_folder(published):
     assert not Path("spark-warehouse").exists()
     assert not Path("metastore_db").exists()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shelfmark import deltalog
 from shelfmark.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ MIGRATIONS: dict[tuple[str, int], Migration] = {
 
 def stored(spark: SparkSession, path: str) -> int:
     """Contract version of the Delta table at `path`, from its log alone."""
-    value = _property(spark, path, PROPERTY)
+    value = deltalog.table_property(spark, path, PROPERTY)
     return int(value) if value.isdigit() else 1
 
 
@@ -62,15 +63,8 @@ def stamp(spark: SparkSession, path: str, contract: Table) -> None:
 
 def mark_deletions(spark: SparkSession, path: str) -> None:
     """Let deletions of the Delta table at `path` be marked in deletion vectors from now on."""
-    if _property(spark, path, MARKING) != "true":
+    if deltalog.table_property(spark, path, MARKING) != "true":
         _set_property(spark, path, MARKING, "true")
-
-
-def _property(spark: SparkSession, path: str, name: str) -> str:
-    """A property of a Delta table, "" where it has none of that name."""
-    quoted = path.replace("`", "``")
-    rows = spark.sql(f"SHOW TBLPROPERTIES delta.`{quoted}` ('{name}')").collect()
-    return rows[0]["value"] if rows else ""
 
 
 def _set_property(spark: SparkSession, path: str, name: str, value: str) -> None:

@@ -26,7 +26,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shelfmark import config, failures, migrations
+from shelfmark import config, deltalog, failures, migrations
 from shelfmark.errors import DataRefused, ShelfmarkError, UsageError
 from shelfmark.lake import Commit, Conflict, Lake, Locked, NotFound, diff, open_lake
 from shelfmark.quality import against, definitions, suites
@@ -244,7 +244,7 @@ class Run:
         """Record refused rows: columns of silver.rejected without action, run_id and run_date."""
         from pyspark.sql import functions as F
 
-        self.write("silver.rejected", self.stamped(rows.withColumn("action", F.lit("reject"))), replace=self._mine())
+        self._write_mine("silver.rejected", self.stamped(rows.withColumn("action", F.lit("reject"))), self._mine())
 
     def stamped(self, df: DataFrame) -> DataFrame:
         """`df` with this run's run_id and run_date."""
@@ -347,7 +347,15 @@ class Run:
         }
 
     def _append_journal(self, name: str, rows: list[dict[str, Any]], replace: str) -> None:
-        self.write(name, self._journal_frame(name, rows), replace=replace)
+        self._write_mine(name, self._journal_frame(name, rows), replace)
+
+    def _write_mine(self, name: str, df: DataFrame, replace: str) -> None:
+        """Write rows of this run to a journal, in place of those that meet `replace`.
+
+        Before the first write of a first attempt there are none, and to look for them takes longer than the write.
+        """
+        first = self.attempt == 1 and name not in self.written
+        self.write(name, df, replace=None if first else replace, append=first)
 
     def _journal_frame(self, name: str, rows: list[dict[str, Any]]) -> DataFrame:
         contract = table(name)
@@ -644,15 +652,13 @@ def _publish_evidence(run: Run, status: str, reason: str, results: list[suites.C
         from pyspark.sql import functions as F
 
         rows = load(run.spark, [path], table("silver.rejected")).where(F.col("run_id") == run.run_id)
-        journal.write("silver.rejected", rows, replace=journal._mine())
+        journal._write_mine("silver.rejected", rows, journal._mine())
     journal.journal(status, reason, results)
     run.lake.publish(journal.branch, f"{run.job}: {status}", run.metadata(status), journal.checks([]))
     run.log.error("%s: %s", status, reason)
 
 
 def _rows_written(spark: SparkSession, path: str) -> int:
-    from delta.tables import DeltaTable
-
-    metrics = DeltaTable.forPath(spark, path).history(1).select("operationMetrics").head()[0] or {}
+    metrics = deltalog.last_metrics(spark, path)
     merged = [metrics.get(f"numTargetRows{kind}") for kind in ("Inserted", "Updated", "Deleted")]
     return sum(map(int, merged)) if all(merged) else int(metrics.get("numOutputRows", 0))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from shelfmark import migrations
+from shelfmark import deltalog, migrations
 from shelfmark.tables import TABLES, Table
 
 if TYPE_CHECKING:
@@ -140,14 +140,11 @@ def side(spark: SparkSession, root: str | None) -> Side | None:
     """A Delta folder at a version; None where it is not there. Reads its log alone."""
     if root is None:
         return None
-    from pyspark.sql import functions as F
-
     frame = spark.read.format("delta").load(root)
-    files = frame.inputFiles()
+    named = {relative(root, path): path for path in frame.inputFiles()}
     # With deletion vectors two snapshots can share a file of which they see different rows.
-    features = spark.sql(f"DESCRIBE DETAIL delta.`{root.replace('`', '``')}`").select(F.col("tableFeatures")).head()[0]
-    named = {relative(root, path): path for path in files}
-    return Side(root, migrations.stored(spark, root), frame.schema, named, "deletionVectors" in (features or []))
+    marked = deltalog.has_feature(spark, root, "deletionVectors")
+    return Side(root, migrations.stored(spark, root), frame.schema, named, marked)
 
 
 def relative(root: str, path: str) -> str:
