@@ -1,6 +1,6 @@
-"""Measure the newest predictions against the labels of the test side: per region and class, per region, overall."""
+"""Measure the newest predictions against the labels of the test side: by region and class, by slice, by confidence."""
 
-from shelfmark.metrics import classification
+from shelfmark.metrics import evaluation
 from shelfmark.run import Run
 from shelfmark.text import champion
 
@@ -8,14 +8,16 @@ MODEL = "text"
 
 
 def main(run: Run) -> None:
-    metrics = classification.evaluate(
+    measured = evaluation.evaluate(
         champion.newest_predictions(run, MODEL),
         run.read("silver.labels"),
         run.read("silver.splits"),
         run.read("silver.taxonomy"),
+        run.read("silver.catalogue"),
         run.settings.metrics,
     )
-    run.write("gold.metrics", run.stamped(metrics), replace=f"run_id = '{run.run_id}'")
+    for name, rows in measured.items():
+        run.write(name, run.stamped(rows), replace=f"run_id = '{run.run_id}'")
 
 
 def after(run: Run) -> None:

@@ -59,6 +59,8 @@ def counts(block: np.ndarray, kind: np.ndarray, key: np.ndarray, n: np.ndarray, 
     sums = np.zeros((cells.BLOCKS, len(cells.SUMS)))
     mine = kind == cells.SUM
     np.add.at(sums, (block[mine], key[mine]), n[mine])
+    enough = bool((sums[:, cells.PLACE["rows"]] > 0).sum() >= bootstrap.ENOUGH_BLOCKS)
+    draws = draws if enough else 0
     found = []
     for first in (cells.CLASS, cells.NODE):
         mine = (kind >= first) & (kind < first + 3)
@@ -66,8 +68,7 @@ def counts(block: np.ndarray, kind: np.ndarray, key: np.ndarray, n: np.ndarray, 
         dense = np.zeros((cells.BLOCKS, 3, len(keys)))
         np.add.at(dense, (block[mine], kind[mine] - first, place), n[mine])
         found += [bootstrap.of_blocks(dense, draws), keys]
-    enough = (sums[:, cells.PLACE["rows"]] > 0).sum() >= bootstrap.ENOUGH_BLOCKS
-    return Counts(bootstrap.of_blocks(sums, draws), *found, bool(enough))
+    return Counts(bootstrap.of_blocks(sums, draws), *found, enough)
 
 
 def figures(
