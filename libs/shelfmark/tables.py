@@ -541,7 +541,11 @@ TABLES: dict[str, Table] = {
                 Field(
                     "metric",
                     "string",
-                    "accuracy, macro_f1, coverage, accuracy_accepted, ece, ece_by_chance, aurc, aurc_perfect; see docs/metrics.md",
+                    "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, categories, "
+                    "coverage, roll_up_share, review_share, ece, ece_by_chance, brier, recall_at_1, recall_at_3, "
+                    "recall_at_5, hierarchical_precision, hierarchical_recall, hierarchical_f1, tree_distance, aurc, "
+                    "aurc_perfect, macro_f1_head, macro_f1_middle, macro_f1_tail, categories_head, categories_middle, "
+                    "categories_tail; see docs/metrics.md",
                     False,
                 ),
                 Field("value", "double", "the figure; null below minimum support"),
@@ -562,7 +566,7 @@ TABLES: dict[str, Table] = {
             (
                 Field("model", "string", "name of the model line", False),
                 Field("model_version", "string", "version that was measured", False),
-                Field("slice", "string", "all, region or top_category, as in gold.slices", False),
+                Field("slice", "string", "all, region, language or top_category, as in gold.slices", False),
                 Field("slice_value", "string", "which; * in slice all", False),
                 Field("threshold", "double", "least confidence in the best leaf that is accepted, 0 to 1", False),
                 Field("coverage", "double", "share of the test rows at the threshold or above", False),

@@ -22,6 +22,8 @@ ROWS = st.lists(
         st.sampled_from(kernel.DECISIONS),
         st.none() | st.integers(0, 7),
         st.integers(0, cells.BLOCKS - 1),
+        st.booleans(),
+        st.none() | NAMES,
         st.just("*"),
         st.sampled_from(["de", "en", "fr", None]),
     ),
@@ -35,6 +37,8 @@ COLUMNS = {
     "decision": pa.string(),
     "rank": pa.int32(),
     "block": pa.int64(),
+    "any_hit": pa.bool_(),
+    "decided": pa.string(),
     "all": pa.string(),
     "language": pa.string(),
 }
@@ -61,12 +65,16 @@ def above(category):
 def cell_by_cell(rows):
     """Cells of rows, one row after the other."""
     found = Counter()
-    for truth, said, confidence, decision, rank, block, _, language in rows:
+    for truth, said, confidence, decision, rank, block, any_hit, decided, _, language in rows:
         sure, hit = confidence or 0.0, truth == said
         inside, step = min(int(sure * 15), 14), int(curves.step(np.array([sure]))[0])
         sums = {
             "rows": 1,
             "hits": hit,
+            "hits_any": hit or any_hit,
+            "decided": decision != "review",
+            "decided_hits": decision != "review" and decided in above(truth),
+            "squares": round((sure - hit) ** 2 * 1e6),
             "accepted": decision == "accept",
             "accepted_hits": decision == "accept" and hit,
             **{f"at_{k}": bool(rank) and rank <= k for k in (1, 3, 5)},
@@ -125,7 +133,7 @@ def some(n, blocks=cells.BLOCKS, share=0.8, seed=0):
     rng = np.random.default_rng(seed)
     right = rng.random(blocks) < share
     return [
-        ("boots", "boots" if right[at % blocks] else "socks", 0.9, "accept", int(right[at % blocks]), at % blocks, "*",
+        ("boots", "boots" if right[at % blocks] else "socks", 0.9, "accept", int(right[at % blocks]), at % blocks, False, "boots", "*",
          "en")
         for at in range(n)
     ]  # fmt: skip
@@ -156,7 +164,7 @@ def test_curves_fall_from_all_rows_to_the_surest():
     for at in range(2000):
         sure = float(rng.beta(4, 1))
         said = "boots" if rng.random() < sure else "socks"
-        rows.append(("boots", said, sure, "accept", int(said == "boots"), at % 100, "*", "en"))
+        rows.append(("boots", said, sure, "accept", int(said == "boots"), at % 100, False, said, "*", "en"))
     made = figures(rows, curved=True)
     curve = [f for f in made if f.metric == measures.CURVE]
     assert curve[0].support == 2000

@@ -118,6 +118,11 @@ def test_figures_of_a_slice_equal_those_of_its_rows_alone(products, sliced):
         expected = {
             "accuracy": hits(rows).mean(),
             "coverage": len(accepted) / len(rows),
+            "review_share": sum(p["decision"] == "review" for p in rows) / len(rows),
+            "brier": np.mean((hits(rows) - sure) ** 2),
+            "weighted_f1": f1_score(truth, said, labels=sorted(set(truth)), average="weighted", zero_division=0),
+            "recall_at_3": np.mean([p["truth"] in (p["best"], p["second"]) for p in rows]),
+            "categories": len(set(truth)),
             "accuracy_accepted": hits(accepted).mean(),
             "macro_f1": f1_score(truth, said, labels=sorted(set(truth)), average="macro", zero_division=0),
             "ece": sum(abs((hits(rows) - sure)[bins == at].sum()) for at in set(bins)) / len(rows),
@@ -126,7 +131,17 @@ def test_figures_of_a_slice_equal_those_of_its_rows_alone(products, sliced):
             got = sliced[name, value, metric]
             assert got.value == pytest.approx(figure, abs=1e-9), (name, value, metric)
             assert got.support == (len(accepted) if metric == "accuracy_accepted" else len(rows))
-            assert metric == "ece" or got.low <= got.value <= got.high
+            assert metric in ("ece", "categories") or got.low <= got.value <= got.high
+
+
+def test_a_region_has_the_same_figures_in_both_tables(measured):
+    """They are counted apart: over all predictions, and over the test side."""
+    whole = {(r.region, r.metric): r for r in measured["gold.metrics"] if (r.level, r.category_id) == ("leaf", "*")}
+    same = [r for r in measured["gold.slices"] if r.slice in ("all", "region")]
+    assert {r.metric for r in same} >= slices.MADE
+    for row in same:
+        other = whole[row.slice_value, row.metric]
+        assert (row.value, row.support) == (pytest.approx(other.value, abs=1e-6), other.support), row
 
 
 def test_every_measured_row_is_in_one_value_of_every_slice(products, measured):
@@ -203,7 +218,7 @@ def test_rows_are_those_of_the_contracts(inputs, measured):
         assert len({tuple(row[key] for key in keys) for row in rows}) == len(rows), name
     curve = [r for r in measured["gold.curves"] if r.slice == "all"]
     assert curve[0].coverage == 1
-    assert {r.slice for r in measured["gold.curves"]} == {"all", "region", "top_category"}
+    assert {r.slice for r in measured["gold.curves"]} == slices.CURVED
 
 
 def test_partitions_do_not_matter(inputs, measured):

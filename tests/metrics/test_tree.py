@@ -30,6 +30,8 @@ def figures_of(rows, min_support=1, thirds=None, curved=False, parents=PARENTS, 
     columns = {
         "truth": pa.array(truth, pa.string()),
         "predicted": pa.array(said, pa.string()),
+        "any_hit": pa.array([False] * len(rows)),
+        "decided": pa.array(said, pa.string()),
         "confidence": pa.array(np.linspace(0, 1, len(rows)).tolist(), pa.float64()),
         "decision": pa.array(["accept"] * len(rows)),
         "rank": pa.array([int(t == s) for t, s in rows], pa.int64()),

@@ -28,11 +28,15 @@ RANKS = (1, 3, 5)
 SUMS = (
     "rows",
     "hits",  # the best leaf is the truth
+    "hits_any",  # or one of the categories the product is listed in
     "accepted",
     "accepted_hits",
+    "decided",  # accepted or rolled up
+    "decided_hits",  # the category decided on is the truth or above it
     *(f"at_{k}" for k in RANKS),
     "errors",  # the best leaf is another than the truth
     "edges",  # in the tree between the two, of all errors
+    "squares",  # (confidence - right)^2 in millionths
     *(f"bin_{what}_{at:02d}" for what in ("rows", "hits", "confidence") for at in range(kernel.BINS)),
     *(f"step_{what}_{at:02d}" for what in ("rows", "hits") for at in range(curves.STEPS)),
 )
@@ -64,8 +68,9 @@ class Groups:
 def count(batches: Iterable[pa.RecordBatch], groups: Groups, taxonomy: tree.Tree) -> Iterator[pa.RecordBatch]:
     """Cells of measured predictions, as batches of `CELL`.
 
-    Columns taken: truth (never null), predicted (best leaf, may be null), confidence (in it, 0 to 1), decision, rank (of
-    the truth among the likeliest, from 1; 0 or null: it is not among them), block, and one text column for each slice.
+    Columns taken: truth (never null), predicted (best leaf, may be null), any_hit (boolean: it is a listed category),
+    confidence (in it, 0 to 1), decision, decided (category decided on), rank (of the truth among the likeliest, from 1; 0 or
+    null: it is not among them), block, and one text column for each slice.
     """
     for chunk in _chunks(batches):
         yield _count(chunk, groups, taxonomy)
@@ -86,12 +91,13 @@ def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 def _count(rows: pa.Table, groups: Groups, taxonomy: tree.Tree) -> pa.RecordBatch:
     column = {name: rows.column(name).combine_chunks() for name in rows.column_names}
     categories: dict[str, int] = {}
-    truth, said = (kernel.codes(column[name], categories) for name in ("truth", "predicted"))
+    truth, said, decided = (kernel.codes(column[name], categories) for name in ("truth", "predicted", "decided"))
     key = np.array([taxonomy.key(category) for category in categories], dtype=np.int64)
     paths = taxonomy.paths(key)
     paths = np.concatenate([paths, np.full((1, paths.shape[1]), -1)])  # the last row is of code -1: no prediction
     named, hits = said >= 0, said == truth
-    everywhere = _sums(column, paths[truth], paths[said], named, hits)
+    above = (decided >= 0) & (paths[truth] == key[decided][:, None]).any(1)
+    everywhere = _sums(column, paths[truth], paths[said], named, hits, above)
     curve = _steps(column["confidence"], hits)
     block = column["block"].to_numpy(zero_copy_only=False).astype(np.int64)
     found: list[tuple[np.ndarray, ...]] = []
@@ -119,22 +125,26 @@ def _count(rows: pa.Table, groups: Groups, taxonomy: tree.Tree) -> pa.RecordBatc
     return _batch(found)
 
 
-def _sums(column: dict[str, pa.Array], truth, said, named, hits) -> list[tuple]:
+def _sums(column: dict[str, pa.Array], truth, said, named, hits, above) -> list[tuple]:
     """What is summed of every row: (first of its `SUMS`, how many there are, which of them a row is in, what it adds);
-    truth, said: paths in the tree."""
+    truth, said: paths in the tree; above: whether what was decided is the truth or above it."""
     rank = column["rank"].fill_null(0).to_numpy(zero_copy_only=False)
-    accepted = kernel.flags(pc.equal(column["decision"], "accept"))
+    accepted, rolled = (kernel.flags(pc.equal(column["decision"], what)) for what in ("accept", "roll_up"))
     wrong = named & ~hits
     sure = _confidence(column["confidence"])
     bins = np.minimum((sure * kernel.BINS).astype(int), kernel.BINS - 1)
     flat = {
         "rows": None,
         "hits": hits,
+        "hits_any": hits | kernel.flags(column["any_hit"]),
         "accepted": accepted,
         "accepted_hits": accepted & hits,
+        "decided": accepted | rolled,
+        "decided_hits": (accepted | rolled) & above,
         **{f"at_{k}": (rank >= 1) & (rank <= k) for k in RANKS},
         "errors": wrong,
         "edges": np.where(wrong, tree.edges(truth, said), 0),
+        "squares": np.round((sure - hits) ** 2 * kernel.MILLION),
     }
     binned = {"bin_rows_00": None, "bin_hits_00": hits, "bin_confidence_00": np.round(sure * kernel.MILLION)}
     return [(name, 1, 0, weight) for name, weight in flat.items()] + [

@@ -91,10 +91,22 @@ def figures(
 
 
 def _of_rows(counted: Counts, total: int) -> Iterator[Figure]:
-    yield _share(counted, "accuracy", "hits", "rows")
-    yield _share(counted, "coverage", "accepted", "rows")
-    yield _share(counted, "accuracy_accepted", "accepted_hits", "accepted")
+    rows, accepted, decided = (counted.of(name) for name in ("rows", "accepted", "decided"))
+    for metric, part, whole in (
+        ("accuracy", "hits", rows),
+        ("accuracy_any", "hits_any", rows),
+        ("accuracy_accepted", "accepted_hits", accepted),
+        ("accuracy_decided", "decided_hits", decided),
+        *((f"recall_at_{k}", f"at_{k}", rows) for k in cells.RANKS),
+        ("coverage", "accepted", rows),
+    ):
+        yield _proportion(counted, LEAF, metric, counted.of(part), whole)
+    yield _proportion(counted, LEAF, "roll_up_share", decided - accepted, rows)
+    yield _proportion(counted, LEAF, "review_share", rows - decided, rows)
     yield _drawn(counted, LEAF, "macro_f1", _macro(counted.classes), total)
+    yield _drawn(counted, LEAF, "weighted_f1", bootstrap.weighted_f1(counted.classes), total)
+    yield Figure(LEAF, "categories", float((counted.classes[0, 0] > 0).sum()), total)
+    yield _drawn(counted, LEAF, "brier", kernel.share(counted.of("squares") / kernel.MILLION, rows), total)
     bins = [counted.run(f"bin_{what}_00", kernel.BINS)[0] for what in ("rows", "hits", "confidence")]
     bins[2] = bins[2] / kernel.MILLION
     yield Figure(LEAF, "ece", kernel.calibration_error(*bins), total)
@@ -115,8 +127,6 @@ def _of_tree(counted: Counts, taxonomy: tree.Tree, total: int) -> Iterator[Figur
     errors = counted.of("errors")
     distance = kernel.share(counted.of("edges"), errors)
     yield _drawn(counted, LEAF, "tree_distance", distance, int(errors[0]), most=None)
-    for k in cells.RANKS:
-        yield _share(counted, f"recall_at_{k}", f"at_{k}", "rows")
 
 
 def _of_thirds(counted: Counts, thirds: Mapping[int, int]) -> Iterator[Figure]:
@@ -143,10 +153,6 @@ def _of_confidence(counted: Counts, total: int) -> Iterator[Figure]:
 def _macro(counted: np.ndarray) -> np.ndarray:
     """Macro-F1 of each draw over the categories with a true row in the data."""
     return bootstrap.macro_f1(counted, np.flatnonzero(counted[0, 0] > 0))
-
-
-def _share(counted: Counts, metric: str, part: str, whole: str) -> Figure:
-    return _proportion(counted, LEAF, metric, counted.of(part), counted.of(whole))
 
 
 def _proportion(counted: Counts, level: str, metric: str, part: np.ndarray, whole: np.ndarray) -> Figure:

@@ -31,6 +31,9 @@ ALL = "all"
 SLICES = (ALL, "region", "language", "source", "brand", "brand_seen", "price", "title_length", "top_category")
 """What rows are told apart by. `all` has the one value `*`."""
 
+TREED = frozenset((ALL, "region", "language"))
+CURVED = frozenset((ALL, "region", "language", "top_category"))
+
 NONE, OTHERS = "(none)", "(others)"
 """Value of rows that state nothing, and of those whose value is not among the largest of its slice."""
 
@@ -74,12 +77,14 @@ def evaluate(
     `rows`: `classification.judged` of the predictions on `side`; `labels`, `splits`, `taxonomy`, `catalogue`: the silver
     tables; `version`: model, model_version and taxonomy_version of the predictions.
 
-    gold.slices: for each value of `SLICES` with rows, accuracy, coverage, accuracy_accepted, macro_f1, ece and
-    ece_by_chance; for all rows, regions and top categories also aurc and aurc_perfect, and their curves in gold.curves.
+    gold.slices: for each value of `SLICES` with rows, the figures of rows as `classification.evaluate` has them for a
+    region, and recall_at_1, _3 and _5 (truth among the likeliest); for `TREED` slices hierarchical precision, recall and F1,
+    tree_distance, and where there is a tail, macro_f1 and categories of head, middle and tail: thirds of the categories by
+    training rows (by test rows where none are known); for `CURVED` slices aurc and aurc_perfect, and in gold.curves their
+    curves.
 
-    gold.metrics, per region and for `*`: accuracy, macro_f1 and categories of each level of the taxonomy; hierarchical
-    precision, recall and F1, tree_distance, recall_at_1, _3 and _5, aurc and aurc_perfect; where there is a tail, macro_f1
-    and categories of head, middle and tail, thirds of the categories by training rows (by test rows where none are known).
+    gold.metrics, per region and for `*`: those of these figures that `classification.evaluate` does not make, and accuracy,
+    macro_f1 and categories of each level of the taxonomy.
 
     Figures below `settings.min_support` rows are null. Intervals are at 95 %, see `measures`. Empty where no row is measured.
     """
@@ -145,8 +150,10 @@ def faceted(rows: DataFrame, catalogue: DataFrame, learnt: DataFrame, tops: Data
     return measured.select(
         "truth",
         "predicted",
+        "any_hit",
         "confidence",
         "decision",
+        "decided",
         "rank",
         "block",
         *(F.coalesce(named.get(name, F.col(name)), F.lit(NONE)).alias(name) for name in SLICES),
@@ -179,7 +186,7 @@ def grouped(measured: DataFrame) -> cells.Groups:
                 number[shown] = len(names)
                 names.append((name, shown))
         of[name] = {None: number[OTHERS], **{value: number[shown] for value, shown in label.items()}}
-    return cells.Groups(names, of, frozenset((ALL, "region")), frozenset((ALL, "region", "top_category")))
+    return cells.Groups(names, of, TREED, CURVED)
 
 
 def bands(prices: Mapping[str, int]) -> dict[str, str]:
@@ -254,7 +261,11 @@ def _judge(
     return pd.DataFrame(made, columns=["group", *measures.Figure._fields])
 
 
-_OF_SLICES = ("accuracy", "coverage", "accuracy_accepted", "macro_f1", "ece", "ece_by_chance", "aurc", "aurc_perfect")
+MADE = frozenset((
+    *("accuracy", "accuracy_any", "accuracy_accepted", "accuracy_decided", "macro_f1", "weighted_f1", "categories"),
+    *("coverage", "roll_up_share", "review_share", "ece", "ece_by_chance", "brier"),
+))  # fmt: skip
+"""Figures of regions at level `leaf` that `classification.evaluate` makes."""
 
 
 def _tables(spark, found: list, groups: cells.Groups, version: Row, side: str) -> Found:
@@ -271,9 +282,9 @@ def _tables(spark, found: list, groups: cells.Groups, version: Row, side: str) -
                 points.append((*model, name, value, row.threshold, coverage, *figure))
             continue
         leaf = row.level == measures.LEAF
-        if leaf and row.metric in _OF_SLICES:
+        if leaf:
             slices.append((*model, name, value, row.metric, *figure))
-        if name in groups.treed and not (leaf and row.metric in _OF_SLICES[:-2]):
+        if name in (ALL, "region") and not (leaf and row.metric in MADE):
             metrics.append((*model, value, row.level, "*", None, row.metric, *figure))
     return Found(*(
         spark.createDataFrame(rows, _ddl(table))
