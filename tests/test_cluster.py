@@ -23,6 +23,8 @@ TABLES = (
     "silver.rejected",
     "gold.predictions",
     "gold.metrics",
+    "gold.slices",
+    "gold.curves",
 )
 # Times and ids of commits belong to a run, not to its result.
 OF_A_RUN = {"labelled_at", "lake_commit", "run_id", "first_run", "last_run"}

@@ -21,7 +21,7 @@ from shelfmark import mirror
 from shelfmark.demo import truth
 from shelfmark.ingest import mapping, replay
 from shelfmark.labels import persons
-from shelfmark.metrics import classification, figures, report
+from shelfmark.metrics import classification, figures, findings, report
 from shelfmark.metrics import summary as console_summary
 from shelfmark.quality import docs, rejects
 from shelfmark.query import read
@@ -59,6 +59,8 @@ def write(
     home = Path(settings.home).resolve()
     model = at.read("gold.models").where("champion").orderBy("model").head()
     metrics = _newest_metrics(at, model, run_id)
+    sliced, points = (_same_run(at, name, metrics) for name in ("gold.slices", "gold.curves"))
+    slices = findings.slices(sliced)
     regions = figures.region_figures(metrics)
     unmapped = versions.unmapped(at.read("silver.category_map"))
     groups = at.read("silver.duplicates").where("survivor AND group_size > 1").count()
@@ -74,6 +76,10 @@ def write(
         ],
         regions=regions,
         classes=figures.class_figures(metrics),
+        overall=findings.overall(metrics),
+        levels=findings.levels(metrics),
+        slices=slices,
+        curves=findings.curves(points, slices),
         confusions=_confusions(at, model),
         rejections=_rejections(at, run_id),
         books=books,
@@ -284,6 +290,15 @@ def _newest_metrics(at: At, model: Any, run_id: str) -> list:
         return []
     shown = (F.col("region") == "*") | (F.col("category_id") == "*")
     return mine.where((F.col("run_id") == newest.run_id) & shown).collect()
+
+
+def _same_run(at: At, name: str, metrics: list) -> list:
+    """Rows of another table of figures that were measured with `metrics`; some thousands at the most."""
+    if not metrics:
+        return []
+    one = metrics[0]
+    mine = (F.col("run_date") == one.run_date) & (F.col("run_id") == one.run_id)
+    return at.read(name).where(mine & (F.col("model") == one.model)).collect()
 
 
 def _confusions(at: At, model: Any) -> list[report.Confusion]:

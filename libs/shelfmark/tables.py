@@ -536,7 +536,12 @@ TABLES: dict[str, Table] = {
                 Field("model", "string", "name of the model line", False),
                 Field("model_version", "string", "version that was measured", False),
                 Field("region", "string", "region, or * for all", False),
-                Field("level", "string", "leaf; later also levels of the taxonomy", False),
+                Field(
+                    "level",
+                    "string",
+                    "leaf, or a level of the taxonomy truth and prediction are cut to, 1: roots",
+                    False,
+                ),
                 Field("category_id", "string", "category, or * for all", False),
                 Field("category_path", "string", "its path; null for *"),
                 Field(
@@ -544,8 +549,10 @@ TABLES: dict[str, Table] = {
                     "string",
                     "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, categories, coverage, "
                     "roll_up_share, review_share, coverage_all, ece, ece_by_chance, brier, bin_accuracy_<bin>, "
-                    "bin_confidence_<bin>, precision, recall, f1; of golden records that people checked: checked_accuracy, "
-                    "checked_accuracy_accepted, checked_accuracy_decided, checked_share",
+                    "bin_confidence_<bin>, precision, recall, f1, hierarchical_precision, hierarchical_recall, "
+                    "hierarchical_f1, tree_distance, recall_at_1, recall_at_3, recall_at_5, aurc, aurc_perfect, macro_f1_head, "
+                    "macro_f1_middle, macro_f1_tail, categories_head, categories_middle, categories_tail; of golden records that people "
+                    "checked: checked_accuracy, checked_accuracy_accepted, checked_accuracy_decided, checked_share; see docs/metrics.md",
                 ),
                 Field("value", "double", "the figure; null below minimum support"),
                 Field("support", "bigint", "test rows behind the figure", False),
@@ -561,6 +568,69 @@ TABLES: dict[str, Table] = {
                 _RUN_DATE,
             ),
             ("model", "region", "level", "category_id", "metric", "run_id"),
+            "evaluate",
+            ("run_date",),
+        ),
+        Table(
+            "gold.slices",
+            "a measured figure of the rows that have one thing in common",
+            (
+                Field("model", "string", "name of the model line", False),
+                Field("model_version", "string", "version that was measured", False),
+                Field(
+                    "slice",
+                    "string",
+                    "what the rows are told apart by: all, region, language, source, brand, brand_seen (was the brand trained "
+                    "on), price (by currency, about as many rows in each band), title_length (words), top_category",
+                    False,
+                ),
+                Field(
+                    "slice_value",
+                    "string",
+                    "what they have in common; * in slice all; (none): not stated; (others): beyond the 50 largest",
+                    False,
+                ),
+                Field(
+                    "metric",
+                    "string",
+                    "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, categories, "
+                    "coverage, roll_up_share, review_share, ece, ece_by_chance, brier, recall_at_1, recall_at_3, "
+                    "recall_at_5, hierarchical_precision, hierarchical_recall, hierarchical_f1, tree_distance, aurc, "
+                    "aurc_perfect, macro_f1_head, macro_f1_middle, macro_f1_tail, categories_head, categories_middle, "
+                    "categories_tail; see docs/metrics.md",
+                    False,
+                ),
+                Field("value", "double", "the figure; null below minimum support"),
+                Field("support", "bigint", "test rows behind the figure", False),
+                Field("low", "double", "lower end of the 95 % interval, where there is one"),
+                Field("high", "double", "upper end of the 95 % interval, where there is one"),
+                Field("side", "string", "side of the split measured on", False),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("model", "slice", "slice_value", "metric", "run_id"),
+            "evaluate",
+            ("run_date",),
+        ),
+        Table(
+            "gold.curves",
+            "a point of an accuracy-coverage curve: what a threshold of confidence would accept, and how much of it is right",
+            (
+                Field("model", "string", "name of the model line", False),
+                Field("model_version", "string", "version that was measured", False),
+                Field("slice", "string", "all, region, language or top_category, as in gold.slices", False),
+                Field("slice_value", "string", "which; * in slice all", False),
+                Field("threshold", "double", "least confidence in the best leaf that is accepted, 0 to 1", False),
+                Field("coverage", "double", "share of the test rows at the threshold or above", False),
+                Field("accuracy", "double", "share of these that are right"),
+                Field("support", "bigint", "test rows at the threshold or above", False),
+                Field("low", "double", "lower end of the 95 % interval of accuracy, where there is one"),
+                Field("high", "double", "upper end of the 95 % interval of accuracy, where there is one"),
+                Field("side", "string", "side of the split measured on", False),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("model", "slice", "slice_value", "threshold", "run_id"),
             "evaluate",
             ("run_date",),
         ),

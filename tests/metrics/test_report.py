@@ -108,9 +108,10 @@ def test_many_categories_and_rules_are_thinned_out_and_say_so(full):
 
 
 def test_figures_are_read_from_metric_rows():
-    def row(region, category, metric, value, support, low=None, high=None):
+    def row(region, category, metric, value, support, low=None, high=None, level="leaf"):
         return {
             "region": region,
+            "level": level,
             "category_id": category,
             "category_path": None if category == "*" else f"path of {category}",
             "metric": metric,
@@ -122,6 +123,7 @@ def test_figures_are_read_from_metric_rows():
 
     rows = [
         row("*", "*", "accuracy", 0.8, 100, 0.7, 0.9),
+        row("*", "*", "accuracy", 0.9, 100, 0.8, 0.95, level="1"),
         row("*", "*", "categories", 7.0, 100),
         row("*", "*", "coverage", 0.5, 100),
         row("*", "*", "coverage_all", 0.6, 1000),

@@ -13,6 +13,9 @@ import numpy as np
 from shelfmark.metrics import kernel
 
 DRAWS = 1000
+BLOCKS = 100
+"""Random shares of the leak groups that a distributed count is kept by, see `of_blocks`."""
+ENOUGH_BLOCKS = 20  # with rows in them: fewer show too little of how figures vary
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio
 _MOST = 12  # P(a Poisson(1) number > 12) < 1e-10
 _STEPS = np.cumsum([np.exp(-1) / np.prod(np.arange(1, k + 1, dtype=float)) for k in range(_MOST)])

@@ -26,9 +26,8 @@ TRUTH_ORIGINS = ("source", "person")
 ALL = "*"
 """Region or category that stands for all."""
 
-BLOCKS = 100
+BLOCKS, ENOUGH_BLOCKS = bootstrap.BLOCKS, bootstrap.ENOUGH_BLOCKS
 DRAWS = 500
-ENOUGH_BLOCKS = 20  # with rows in them: fewer show too little of how figures vary
 _OF = "\x1f"  # region, then this, then the block
 
 PER_RUN = ("run_id", "run_date")
@@ -47,12 +46,14 @@ def evaluate(
     taxonomy: DataFrame,
     settings: config.Metrics,
     side: str = "test",
+    rows: DataFrame | None = None,
 ) -> DataFrame:
     """gold.metrics rows of one model's predictions, without `run_id` and `run_date`.
 
     `predictions` (gold.predictions, one model version), `labels` (silver.labels), `splits` (silver.splits),
-    `taxonomy` (silver.taxonomy, any versions). Measured are predictions whose product is on `side` and has a primary
-    label of origin source or person; the predicted leaf is `top_k[0]`.
+    `taxonomy` (silver.taxonomy, any versions), `rows` (what `judged` makes of them, where the caller has it). Measured are
+    predictions whose product is on `side` and has a primary label of origin source or person; the predicted leaf is
+    `top_k[0]`.
 
     Per region and for region `*`, with category `*` (support: rows behind the figure):
 
@@ -77,9 +78,7 @@ def evaluate(
     predictions of several model versions.
     """
     spark = predictions.sparkSession
-    head = predictions.select("model", "model_version", "taxonomy_version").head()
-    if head is None:
-        raise UsageError("no predictions to evaluate: gold.predictions has no row for this model; run predict first")
+    head = version_of(predictions)
     # The taxonomy is a dimension: its size does not grow with the products, so the driver may hold it.
     nodes = (
         taxonomy.where(F.col("taxonomy_version") == head.taxonomy_version)
@@ -91,9 +90,9 @@ def evaluate(
 
     count = partial(_count, parents=parents)
     sums = [F.sum(name).alias(name) for name in kernel.CLASS_COUNTS + kernel.REGION_COUNTS]
+    rows = judged(predictions, labels, splits, side, head) if rows is None else rows
     found = (
-        judged(predictions, labels, splits, side, head)
-        .withColumn("region", F.concat_ws(_OF, "region", "block"))
+        rows.withColumn("region", F.concat_ws(_OF, "region", "block"))
         .drop("block")
         .mapInArrow(count, _ddl(kernel.PARTIAL))
         .groupBy("region", "category_id")
@@ -113,13 +112,22 @@ def evaluate(
     return spark.createDataFrame(rows, _metrics_ddl())
 
 
+def version_of(predictions: DataFrame) -> Row:
+    """model, model_version and taxonomy_version of predictions; `UsageError` where there are none."""
+    head = predictions.select("model", "model_version", "taxonomy_version").head()
+    if head is None:
+        raise UsageError("no predictions to evaluate: gold.predictions has no row for this model; run predict first")
+    return head
+
+
 def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: str, version) -> DataFrame:
     """Every prediction with what its product truly is, as `kernel.count_batches` takes it.
 
     Columns region, decision, truth (primary label; null where the product is not on `side` or has none), predicted
     (best leaf), decided (category decided on), any_hit (best leaf is a label of the product), foreign (prediction of
-    another model version than `version`), confidence (in the best leaf), product_id, block (of its leak group, 0 to
-    99). Off `side` categories and block are null: nothing is carried along that is not counted.
+    another model version than `version`), confidence (in the best leaf), rank (of the truth in top_k, from 1; 0: not in
+    it), product_id, block (of its leak group, 0 to 99). Off `side` categories, rank and block are null: nothing is carried
+    along that is not counted.
     """
     truth = _truth(labels, splits, side, version.taxonomy_version)
     best = F.col("top_k").getItem(0)
@@ -136,6 +144,7 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
             "decision",
             best.getField("category_id").alias("best"),
             best.getField("confidence").alias("confidence"),
+            F.col("top_k.category_id").alias("likeliest"),
             "category_id",
             foreign.alias("foreign"),
         )
@@ -149,6 +158,7 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
             F.array_contains("listed", F.col("best")).alias("any_hit"),
             "foreign",
             "confidence",
+            F.expr("array_position(likeliest, truth)").alias("rank"),
             "product_id",
             F.when(measured, F.col("block")).alias("block"),
         )

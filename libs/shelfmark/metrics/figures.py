@@ -84,14 +84,15 @@ class JobFigures:
 
 
 def region_figures(rows: Iterable[Mapping[str, Any]]) -> list[RegionFigures]:
-    """Regions by name, `*` last, from gold.metrics rows of one run and model; rows of single categories are ignored.
+    """Regions by name, `*` last, from gold.metrics rows of one run and model; those of single categories or
+    upper levels are ignored.
 
-    A row is a Spark Row or a dict with region, category_id, metric, value, support, low, high.
+    A row is a Spark Row or a dict with region, level, category_id, metric, value, support, low, high.
     """
     found: dict[str, dict[str, Any]] = {}
     bins: dict[str, dict[str, dict[str, tuple]]] = {}
     for row in rows:
-        if row["category_id"] != "*":
+        if row["category_id"] != "*" or row["level"] != "leaf":
             continue
         region = found.setdefault(row["region"], {"support": 0})
         metric = row["metric"]

@@ -111,7 +111,7 @@ def count_batches(batches: Iterable[pa.RecordBatch], parents: dict[str, str | No
     region_counts = np.zeros((len(REGION_COUNTS), 4), dtype=np.int64)
     above: dict[str, frozenset[str]] = {}
     for batch in batches:
-        region = _codes(batch.column("region"), regions)
+        region = codes(batch.column("region"), regions)
         region_counts = _grow(region_counts, (len(REGION_COUNTS), len(regions)))
         size = region_counts.shape[1]
 
@@ -120,20 +120,20 @@ def count_batches(batches: Iterable[pa.RecordBatch], parents: dict[str, str | No
             counts[REGION_COUNTS.index(name)] += np.bincount(rows, sums, minlength=size).astype(np.int64)
 
         decision = batch.column("decision")
-        is_decision = {name: _mask(pc.equal(decision, name)) for name in DECISIONS}
+        is_decision = {name: flags(pc.equal(decision, name)) for name in DECISIONS}
         tally("rows", region)
         for name, mask in is_decision.items():
             tally(name, region[mask])
 
-        tally("foreign", region[_mask(batch.column("foreign"))])
-        measured = _mask(pc.is_valid(batch.column("truth")))
+        tally("foreign", region[flags(batch.column("foreign"))])
+        measured = flags(pc.is_valid(batch.column("truth")))
         if not measured.any():
             continue
         test = batch.filter(pa.array(measured))
         region = region[measured]
-        truth = _codes(test.column("truth"), categories)
-        predicted = _codes(test.column("predicted"), categories)
-        decided = _codes(test.column("decided"), categories)
+        truth = codes(test.column("truth"), categories)
+        predicted = codes(test.column("predicted"), categories)
+        decided = codes(test.column("decided"), categories)
         class_counts = _grow(class_counts, (len(CLASS_COUNTS), len(regions), len(categories)))
         width = class_counts.shape[2]
         hits = truth == predicted
@@ -150,7 +150,7 @@ def count_batches(batches: Iterable[pa.RecordBatch], parents: dict[str, str | No
         right = _is_above(truth, decided, categories, parents, above)
         tally("measured", region)
         tally("hits", region[hits])
-        tally("hits_any", region[hits | _mask(test.column("any_hit"))])
+        tally("hits_any", region[hits | flags(test.column("any_hit"))])
         tally("accepted", region[accepted])
         tally("accepted_hits", region[accepted & hits])
         tally("decided", region[settled])
@@ -185,7 +185,7 @@ def _partial(regions, categories, class_counts, region_counts) -> pa.RecordBatch
     )
 
 
-def _codes(column: pa.Array, known: dict[str, int]) -> np.ndarray:
+def codes(column: pa.Array, known: dict[str, int]) -> np.ndarray:
     """Integer code of every text, -1 for null; texts not met before get the next codes in `known`."""
     encoded = column.dictionary_encode()
     lookup = np.array([known.setdefault(text, len(known)) for text in encoded.dictionary.to_pylist()], dtype=np.int64)
@@ -193,7 +193,8 @@ def _codes(column: pa.Array, known: dict[str, int]) -> np.ndarray:
     return np.append(lookup, -1)[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
 
 
-def _mask(column: pa.Array) -> np.ndarray:
+def flags(column: pa.Array) -> np.ndarray:
+    """A boolean column as bool[n], null as False."""
     return column.fill_null(False).to_numpy(zero_copy_only=False)
 
 

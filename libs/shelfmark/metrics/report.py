@@ -7,17 +7,16 @@ or run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
 from shelfmark import style
-from shelfmark.metrics import svg
+from shelfmark.metrics import report_slices, svg
 from shelfmark.metrics.figures import (
     AGREEMENT,
     CHECKED,
@@ -30,11 +29,18 @@ from shelfmark.metrics.figures import (
     percent,
     region_name,
 )
+from shelfmark.metrics.findings import Curve, Level, Point, Slice
+from shelfmark.metrics.page import MAX_BARS
+from shelfmark.metrics.page import count as _count
+from shelfmark.metrics.page import details as _details
+from shelfmark.metrics.page import figure as _figure
+from shelfmark.metrics.page import link as _link
+from shelfmark.metrics.page import long_table as _long_table
+from shelfmark.metrics.page import section as _section
+from shelfmark.metrics.page import table as _table
 
 MAX_POINTS = 3000
 """Categories drawn in the scatter: a browser still moves it without effort, the file stays below a megabyte."""
-MAX_BARS = 15
-"""Rows of a bar chart: what fits a laptop's screen. Tables below hold the rest."""
 MAX_ROWS = 50
 """Rows of a table; more belong into a query."""
 
@@ -106,6 +112,13 @@ class Report:
     """`figures.region_figures` of the run's metrics, `*` among them."""
     classes: list[ClassFigures] = field(default_factory=list)
     """`figures.class_figures` for region `*`: one per category. More than MAX_POINTS are thinned out in the picture."""
+    overall: Mapping[str, Point] = field(default_factory=dict)
+    """`findings.overall`: every figure of all regions together."""
+    levels: list[Level] = field(default_factory=list)
+    """`findings.levels`: by depth of the taxonomy."""
+    slices: list[Slice] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    """`findings.curves`, `all` the first."""
     confusions: list[Confusion] = field(default_factory=list)
     """The most frequent first; 50 are enough."""
     rejections: list[Rejection] = field(default_factory=list)
@@ -164,6 +177,10 @@ def render(report: Report) -> str:
         _head(report),
         _checked(report),
         _quality(report),
+        report_slices.worst(report.slices, report.min_support),
+        report_slices.depth(report.levels, report.overall),
+        report_slices.rare(report.overall, report.slices),
+        report_slices.coverage(report.curves),
         _calibration(report),
         _support(report),
         _confusions(report),
@@ -537,46 +554,6 @@ def _versions(report: Report) -> str:
     )
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def _figure(picture: str, caption: str) -> str:
-    return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _details(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{body}</details>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), dense: bool = False) -> str:
-    """An HTML table; `numbers` are right-aligned columns, `dense` fits a dozen columns on a page."""
-    right = set(numbers)
-    tight = {"th": ' style="padding:.45rem .5rem;white-space:normal"', "td": ' style="padding:.45rem .5rem"'}
-
-    def cell(tag: str, at: int, text) -> str:
-        inner = text if isinstance(text, Markup) else escape(text or "")
-        kind = ' class="num"' if at in right else ""
-        return f"<{tag}{kind}{tight[tag] if dense else ''}>{inner}</{tag}>"
-
-    top = "".join(cell("th", at, name) for at, name in enumerate(head))
-    body = "".join(f"<tr>{''.join(cell('td', at, text) for at, text in enumerate(row))}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _long_table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
-    """The first rows open, the others behind a click."""
-    first, rest = rows[:MAX_BARS], rows[MAX_BARS:]
-    return _table(head, first, numbers) + (_details(f"{len(rest)} more", _table(head, rest, numbers)) if rest else "")
-
-
-def _link(text: str, address: str) -> str:
-    """A link; an address of any other scheme than these is shown as text only."""
-    if urlsplit(address).scheme in ("", "http", "https", "file"):
-        return f'<a href="{escape(address)}">{escape(text)}</a>'
-    return f"{escape(text)} {escape(address)}"
-
-
 def _point(row: RegionFigures, value: str, low: str, high: str):
     centre = getattr(row, value)
     if centre is None:
@@ -586,7 +563,3 @@ def _point(row: RegionFigures, value: str, low: str, high: str):
 
 def _name(row: ClassFigures) -> str:
     return row.category_path or row.category_id
-
-
-def _count(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"

@@ -210,6 +210,104 @@ def reliability(bins: Sequence[tuple[float, float, float, float, int]], label: s
     return _svg(height, out, label)
 
 
+def intervals(
+    rows: Sequence[tuple[str, float, float | None, float | None, str]],
+    said: Callable[[float], str],
+    label: str,
+    reference: tuple[float, str] | None = None,
+    left: int = 300,
+    right: int = 150,
+) -> str:
+    """Dots with their intervals on one axis that shows no more than is needed, one line a row.
+
+    rows: (name, value, low, high, text at the right); `left`, `right`: units for both; `reference`: a value that a dashed
+    upright stands at, and its name.
+    """
+    top = 40
+    height = top + ROW * len(rows) + 12
+    ends = [end for _, value, low, high, _ in rows for end in (value, low, high) if end is not None]
+    start, stop, tick = _axis([*ends, *((reference[0],) if reference else ())])
+    wide = WIDTH - left - right
+
+    def at(value: float) -> float:
+        return left + wide * (value - start) / (stop - start)
+
+    out = []
+    for step in range(round((stop - start) / tick) + 1):
+        x = at(start + step * tick)
+        out.append(_line(x, top - 8, x, height - 12, "line"))
+        out.append(_text(x, 26, _short(said(start + step * tick)), "soft", 11, "middle"))
+    if reference:
+        x = at(reference[0])
+        out.append(_line(x, top - 8, x, height - 12, "soft", 1.5, 0.9, "4 3"))
+        out.append(_text(x, 11, reference[1], "soft", 12, "middle", 600))
+    for row, (name, value, low, high, text) in enumerate(rows):
+        y = top + ROW * row + ROW / 2
+        whisker = ""
+        if low is not None and high is not None:
+            whisker = f", 95 % interval {said(low)} to {said(high)}"
+            out.append(_line(at(low), y, at(high), y, "accent", 3, 0.35))
+        out.append(
+            f'<circle cx="{at(value):.1f}" cy="{y:.1f}" r="5" style="fill:{PALETTE["accent"]}">'
+            f"<title>{escape(f'{name}: {said(value)}{whisker}')}</title></circle>"
+        )
+        out.append(_text(left - 14, y + 4, shorten(name, int(left / 7.2)), "ink", 13, "end", title=name))
+        out.append(_text(WIDTH - right + 16, y + 4, text, "soft", 12))
+    return _svg(height, out, label)
+
+
+def coverage(
+    panels: Sequence[tuple[str, str, Sequence[tuple[float, float, float | None, float | None, str]]]],
+    label: str,
+    columns: int = 3,
+) -> str:
+    """Accuracy against coverage, one small panel a curve, all on the same axes so that they can be compared.
+
+    panels: (title, remark under it, points (coverage, accuracy, low, high, text under the pointer) from all rows to the
+    surest). The band is the 95 % interval.
+    """
+    left, gap, above, high, below = 56, 44, 48, 150, 36
+    wide = (WIDTH - left - 16 - gap * (columns - 1)) / columns
+    lines = -(-len(panels) // columns)
+    floor, _, tick = _axis(
+        [1.0, *(low if low is not None else y for _, _, points in panels for _, y, low, _, _ in points)]
+    )
+    out = []
+    for number, (title, remark, points) in enumerate(panels):
+        x0 = left + number % columns * (wide + gap)
+        y0 = above + number // columns * (above + high + below)
+
+        def at(x: float, y: float, x0=x0, y0=y0) -> str:
+            return f"{x0 + wide * x:.1f},{y0 + high * (1 - (y - floor) / (1 - floor)):.1f}"
+
+        out.append(_text(x0, y0 - 26, shorten(title, 32), "ink", 13, weight=600, title=title))
+        out.append(_text(x0, y0 - 10, remark, "soft", 11))
+        for step in range(round((1 - floor) / tick) + 1):
+            value = floor + step * tick
+            y = y0 + high * (1 - (value - floor) / (1 - floor))
+            out.append(_line(x0, y, x0 + wide, y, "line"))
+            if number % columns == 0:
+                out.append(_text(x0 - 8, y + 4, f"{100 * value:.0f} %", "soft", 11, "end"))
+        for share in (0, 0.5, 1):
+            out.append(_text(x0 + wide * share, y0 + high + 16, f"{100 * share:.0f} %", "soft", 11, "middle"))
+        known = [(x, low, top) for x, _, low, top, _ in points if low is not None and top is not None]
+        if len(known) > 1:
+            band = [at(x, low) for x, low, _ in known] + [at(x, top) for x, _, top in reversed(known)]
+            out.append(f'<polygon points="{" ".join(band)}" style="fill:{PALETTE["accent"]};fill-opacity:.16"/>')
+        line = " ".join(at(x, y) for x, y, *_ in points)
+        out.append(f'<polyline points="{line}" style="fill:none;stroke:{PALETTE["accent"]};stroke-width:2"/>')
+        for x, y, _, _, text in points:
+            cx, cy = at(x, y).split(",")
+            out.append(
+                f'<circle cx="{cx}" cy="{cy}" r="{2.2 if len(points) > 1 else 4}" style="fill:{PALETTE["accent"]}">'
+                f"<title>{escape(text)}</title></circle>"
+            )
+    height = lines * (above + high + below)
+    out.append(_upright(above + high / 2, "accuracy"))
+    out.append(_text(left + wide / 2, above + high + 32, "coverage", "soft", 12, "middle"))
+    return _svg(height, out, label)
+
+
 def matrix(
     rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]], label: str, colour: str = "red"
 ) -> str:
@@ -257,6 +355,22 @@ def shorten(text: str, length: int) -> str:
         if len(short) <= length:
             return short
     return text[: max(length - 1, 1)].rstrip() + "…"
+
+
+def _axis(values: Sequence[float]) -> tuple[float, float, float]:
+    """(start, end, distance of ticks): round numbers around the values, 3 to 7 ticks."""
+    low, high = min(values), max(values)
+    span = max(high - low, 0.01)
+    tick = next(t for t in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if span / t <= 5)
+    start = math.floor(low / tick + 1e-9) * tick
+    return start, max(math.ceil(high / tick - 1e-9) * tick, start + tick), tick
+
+
+def _short(text: str) -> str:
+    """A figure as an axis shows it: `50 %`, `0.5`."""
+    if text.endswith(".0 %"):
+        return text.replace(".0 %", " %")
+    return text.rstrip("0").rstrip(".") or "0" if "." in text and "%" not in text else text
 
 
 def _medians(points) -> list[tuple[float, float]]:

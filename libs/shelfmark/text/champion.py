@@ -127,7 +127,11 @@ def mirror_metrics(run: Run, model: str) -> None:
     champion = current(run, model)
     mine = (F.col("run_id") == run.run_id) & (F.col("category_id") == "*") & ~F.col("metric").startswith("bin_")
     rows = run.read("gold.metrics").where(mine).collect()
-    metrics = {f"{row.side}.{'all' if row.region == '*' else row.region}.{row.metric}": row.value for row in rows}
+    metrics = {
+        f"{row.side}.{'all' if row.region == '*' else row.region}.{row.metric}"
+        + ("" if row.level == "leaf" else f".level_{row.level}"): row.value
+        for row in rows
+    }
     mlflow_mirror.mirror(
         run.settings.mlflow_uri or mlflow_mirror.default_uri(run.settings.home),
         run.run_id,
