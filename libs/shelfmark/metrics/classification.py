@@ -121,7 +121,7 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
     another model version than `version`), confidence (in the best leaf), product_id, block (of its leak group, 0 to
     99). Off `side` categories and block are null: nothing is carried along that is not counted.
     """
-    truth = _truth(labels, splits, side, version.taxonomy_version)
+    truth = truth_of(labels, splits, side, version.taxonomy_version)
     best = F.col("top_k").getItem(0)
     measured = F.col("truth").isNotNull()
     foreign = (
@@ -199,7 +199,7 @@ def confusions(
     )
 
 
-def _truth(labels: DataFrame, splits: DataFrame, side: str, taxonomy_version: str) -> DataFrame:
+def truth_of(labels: DataFrame, splits: DataFrame, side: str, taxonomy_version: str) -> DataFrame:
     """product_id, truth (primary category), listed (all categories), block of the labelled products on `side`."""
     primary = F.min(F.when(F.col("primary"), F.col("category_id")))  # one per product; min, should there be two
     block = F.pmod(F.xxhash64("leak_group"), F.lit(BLOCKS))
