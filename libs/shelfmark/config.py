@@ -213,7 +213,7 @@ class Gate(Section):
         0.01,
         ge=0,
         lt=1,
-        description="macro-F1 that a challenger may be worse by: the one-sided 95 % lower bound must lie above it",
+        description="macro-F1 that a challenger may be worse by: the one-sided 95 % lower bound must lie above -margin",
     )
     # At 300 rows, one in twenty of them answered otherwise, a difference has a standard error of 0.013.
     max_region_drop: float = Field(

@@ -269,7 +269,7 @@ def test_what_a_person_promotes_predicts_next_and_a_roll_back_undoes_it(line, ca
     assert "text: the test side was looked at 2 times" in said
 
 
-def test_what_the_gate_says_where_there_is_nothing_to_measure(line, trial):
+def test_what_the_gate_says_where_there_is_nothing_to_measure(line, trial, monkeypatch):
     """After the roll back: the first version is the champion."""
     first, worse = (champion.of_version(trial, "text", row.model_version) for row in (line.first, line.worse))
     copy = challenger.judge(trial, replace(first, version="copy"))
@@ -281,6 +281,14 @@ def test_what_the_gate_says_where_there_is_nothing_to_measure(line, trial):
     other = challenger.judge(trial, replace(worse, version="other", taxonomy_version="v2"))
     assert (other["decision"], other["champion_before"]) == ("promoted", first.version)
     assert "the champion is of taxonomy v1, the labels are of v2" in other["reason"]
+    with monkeypatch.context() as patch:
+        patch.setattr(challenger, "readable", lambda folder: False)
+        old = challenger.judge(trial, replace(worse, version="old", checksum="0" * 64))
+        assert (old["decision"], old["champion_before"]) == ("promoted", first.version)
+        assert "whose models this one does not read" in old["reason"]
+        request = challenger.parse("promote", "text", "ann", "x", version=worse.version)
+        with pytest.raises(UsageError, match="cannot be promoted: another version of Shelfmark trained it"):
+            challenger.promote(trial, request)
     fill(trial, tested=False)
     blind = challenger.judge(trial, replace(worse, version="blind", checksum="0" * 64))
     assert (blind["decision"], blind.get("compared_with")) == ("kept", None)

@@ -19,6 +19,7 @@ from shelfmark.labels import examples
 from shelfmark.metrics import classification
 from shelfmark.tables import table
 from shelfmark.text import champion, gate, predict
+from shelfmark.text.model import readable
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row
@@ -62,8 +63,8 @@ def parse(action: str, model: str, who: str, why: str, **named: Any) -> Request:
 def judge(run: Run, challenger: Champion) -> dict[str, Any]:
     """The gate's decision on a trained version, as `record` takes it.
 
-    Promoted without a comparison are the first of a line, and one that follows a champion of another taxonomy or without
-    files; kept without one are copies (`copy`): of the champion, or of what a person went back from.
+    Promoted without a comparison are the first of a line, and one that follows a champion of another taxonomy or whose
+    files cannot be read; kept without one are copies (`copy`): of the champion, or of what a person went back from.
     """
     model, known = challenger.model, run.read("gold.models").where(F.col("model") == challenger.model)
     row = known.where("champion").head()
@@ -85,6 +86,9 @@ def judge(run: Run, challenger: Champion) -> dict[str, Any]:
     files = run.lake.local_copy(run.branch, row.path)
     if files is None:
         return _decision(challenger, "promoted", "the champion's files are not in the lake any more", before)
+    if not readable(files):
+        why = "the champion was trained by another version of Shelfmark, whose models this one does not read"
+        return _decision(challenger, "promoted", why, before)
     measured = measure(run, challenger, champion.current(run, model))
     verdict = gate.judge(measured, run.settings.gate)
     promoted = verdict.passes and run.settings.gate.promote
@@ -152,7 +156,7 @@ def measure(run: Run, challenger: Champion, other: Champion) -> gate.Measured | 
     truth = classification.truth_of(
         run.read("silver.labels"), run.read("silver.splits"), "test", challenger.taxonomy_version
     ).select("product_id", "block", "truth")
-    read = run.read("silver.catalogue").select("product_id", "region", *examples.READ)
+    read = run.read("silver.catalogue").select("product_id", *examples.READ)
     rows = read.join(truth, "product_id").persist()  # predicted twice
     counted = _said(rows, challenger, "said", "both").unionByName(_said(rows, other, "compared_said", "compared_both"))
     cells = counted.groupBy("region", "block", "category_id").agg(*(F.sum(name).alias(name) for name in gate.CELL))
@@ -212,7 +216,7 @@ def compare(run: Run, request: Request) -> dict[str, Any]:
     if told is not None and not request.again:
         return told.asDict(recursive=True) | {"stored": True}
     for one in (version, other):
-        _in_force(run, one, "compared")
+        _usable(run, one, "compared")
     measured = measure(run, version, other)
     if measured is None:
         raise UsageError("no golden record with a label is on the test side: there is nothing to compare them on")
@@ -229,7 +233,7 @@ def promote(run: Run, request: Request) -> dict[str, Any]:
     before = _champion_of(run, request.model)
     if version.version == before:
         raise UsageError(f"{before} is the champion of {request.model!r} already")
-    _in_force(run, version, "promoted")
+    _usable(run, version, "promoted")
     run.write("gold.models", champion.crowned(run.read("gold.models"), request.model, version.version, run.started))
     return _decision(version, "promoted", request.why, before) | {"decided_by": request.who}
 
@@ -247,7 +251,7 @@ def roll_back(run: Run, request: Request) -> dict[str, Any]:
             f"nothing to roll back to: {has}; `shelfmark models promote VERSION` makes any version the champion"
         )
     version = champion.of_version(run, request.model, line[-2])
-    _in_force(run, version, "gone back to")
+    _usable(run, version, "gone back to")
     run.write("gold.models", champion.crowned(run.read("gold.models"), request.model, version.version, run.started))
     return _decision(version, "rolled_back", request.why, line[-1]) | {"decided_by": request.who}
 
@@ -266,7 +270,7 @@ def shadow(run: Run, request: Request) -> dict[str, Any]:
             raise UsageError(f"{before} is the champion of {request.model!r}: in shadow it would say the same again")
         if there is not None and there.model_version == version.version:
             raise UsageError(f"{version.version} is in shadow already")
-        _in_force(run, version, "put in shadow")
+        _usable(run, version, "put in shadow")
     wanted = version.version if decision == "shadow_on" else None
     run.write("gold.models", champion.shadowed(models, request.model, wanted))
     return _decision(version, decision, request.why, before) | {"decided_by": request.who}
@@ -277,8 +281,12 @@ def _champion_of(run: Run, model: str) -> str | None:
     return row.model_version if row else None
 
 
-def _in_force(run: Run, version: Champion, what: str) -> None:
-    """`UsageError` for a version whose categories are not in silver.taxonomy any more."""
+def _usable(run: Run, version: Champion, what: str) -> None:
+    """`UsageError` for a version whose categories are not in silver.taxonomy any more, or that cannot be read."""
+    if not readable(version.folder):
+        raise UsageError(
+            f"{version.version} cannot be {what}: another version of Shelfmark trained it, whose models this one does not read"
+        )
     taxonomy = run.read("silver.taxonomy").select("taxonomy_version").distinct()
     versions = sorted(row.taxonomy_version for row in taxonomy.collect())
     if version.taxonomy_version not in versions:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F
 
 from shelfmark.text import champion, predict
+from shelfmark.text.model import readable
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -25,8 +26,11 @@ def beside(run: Run, model: str) -> None:
     if version is None:
         return
     taxonomy = run.read("silver.taxonomy")
+    why = None if readable(version.folder) else "another version of Shelfmark trained it"
     if taxonomy.where(F.col("taxonomy_version") == version.taxonomy_version).head() is None:
-        run.note(shadow={"version": version.version, "skipped": f"taxonomy {version.taxonomy_version} is not in force"})
+        why = f"taxonomy {version.taxonomy_version} is not in force"
+    if why:
+        run.note(shadow={"version": version.version, "skipped": why})
         return
     catalogue = run.read("silver.catalogue")
     predicted = predict.predict(catalogue, version.folder, run.settings.text.top_k, checksum=version.checksum)
