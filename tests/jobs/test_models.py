@@ -15,6 +15,7 @@ from shelfmark import config, mirror, reports
 from shelfmark.cli.app import app
 from shelfmark.errors import UsageError
 from shelfmark.lake import open_lake
+from shelfmark.metrics import report
 from shelfmark.pipeline import _execute
 from shelfmark.query import read
 from shelfmark.run import Run, execute
@@ -267,6 +268,18 @@ def test_what_a_person_promotes_predicts_next_and_a_roll_back_undoes_it(line, ca
     assert f"champion text {first}" in said
     assert "rolled_back by ann" in said
     assert "text: the test side was looked at 2 times" in said
+
+
+def test_the_run_report_shows_the_decisions_the_newest_first(line):
+    lake = open_lake(line.settings)
+    at = reports.At(line.spark, lake, lake.resolve("main").id)
+    (model,) = line.rows("gold.models", "champion")
+    shown = reports._decisions(at, model)
+    assert [row["decision"] for row in shown] == ["rolled_back", "promoted", "compared", "kept", "promoted"]
+    page = report.render(report.Report("r", "today", decisions=shown, shadow=line.predicted.notes["shadow"]))
+    assert "Looks at the test side so far: 2." in page
+    assert "worse everywhere" in page
+    assert "home &gt; towels" in page
 
 
 def test_what_the_gate_says_where_there_is_nothing_to_measure(line, trial, monkeypatch):
