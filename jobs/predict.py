@@ -1,7 +1,7 @@
-"""Predict the category of every golden record with the champion model."""
+"""Predict the category of every golden record with the champion, and beside it with the challenger in shadow."""
 
 from shelfmark.run import Run
-from shelfmark.text import champion, predict
+from shelfmark.text import champion, predict, shadow
 
 MODEL = "text"
 
@@ -16,3 +16,4 @@ def main(run: Run) -> None:
         champion.signed(run, model, predicted),
         replace=f"run_date = '{run.run_date}' AND model = '{MODEL}'",
     )
+    shadow.beside(run, MODEL)

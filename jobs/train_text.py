@@ -1,8 +1,8 @@
-"""Train the text classifier on the labelled golden records and make it the champion."""
+"""Train the text classifier on the labelled golden records; it becomes the champion if it passes the gate."""
 
 from shelfmark.labels import examples, persons
 from shelfmark.run import Run
-from shelfmark.text import champion, train
+from shelfmark.text import challenger, champion, train
 
 MODEL = "text"
 
@@ -20,9 +20,11 @@ def main(run: Run) -> None:
         workdir=run.scratch("features"),
         model_dir=run.model_path(MODEL, run.run_id),
     )
-    run.write("gold.models", champion.crown(run, MODEL, trained))
     run.note(**champion.notes(trained))
+    decision = challenger.judge(run, champion.brought(run, MODEL, trained))
+    run.write("gold.models", champion.listed(run, MODEL, trained, decision))
+    challenger.record(run, decision)
 
 
 def after(run: Run) -> None:
-    champion.mirror(run, MODEL)
+    champion.mirror_decision(run)

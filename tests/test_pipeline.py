@@ -31,7 +31,8 @@ class Lake:
         return query(self.spark, self.lake, self.commit, text).collect()
 
 
-# What erasures and stewards write, which no pipeline does, and what a scorer proposes; a first run tells of no change.
+# What erasures and stewards write, which no pipeline does, what a scorer proposes and a model in shadow predicts; a first
+# run tells of no change.
 EMPTY = {
     "silver.erasures",
     "silver.suppressed",
@@ -39,6 +40,7 @@ EMPTY = {
     "silver.reviews",
     "silver.proposed_pairs",
     "silver.duplicate_events",
+    "gold.shadow_predictions",
 }
 
 

@@ -213,6 +213,26 @@ class Metrics(Section):
     target_f1: float = Field(0.8, gt=0, lt=1, description="F1 that `shelfmark run audit` says the lacking labels for")
 
 
+class Gate(Section):
+    """When a newly trained model takes the champion's place."""
+
+    margin: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="macro-F1 that a challenger may be worse by: the one-sided 95 % lower bound must lie above -margin",
+    )
+    # At 300 rows, one in twenty of them answered otherwise, a difference has a standard error of 0.013.
+    max_region_drop: float = Field(
+        0.03, ge=0, lt=1, description="macro-F1 that a challenger may be worse by in any one region, as measured"
+    )
+    min_region_rows: int = Field(300, ge=1, description="test rows below which a region is not judged by itself")
+    promote: bool = Field(True, description="promote a challenger that passes; false: a person promotes it")
+    shadow: bool = Field(False, description="a challenger that is not promoted predicts in shadow from then on")
+    # One test in twenty that should fail passes: after 20 looks that has happened with a chance of 64 %.
+    many_looks: int = Field(20, ge=1, description="looks at the test side from which on reports warn")
+
+
 class Notify(Section):
     """Called when a run fails, with run id and reason."""
 
@@ -273,6 +293,7 @@ class Settings(Section):
     text: Text = Text()
     decision: Decision = Decision()
     metrics: Metrics = Metrics()
+    gate: Gate = Gate()
     notify: Notify = Notify()
     lakefs: LakeFS = LakeFS()
     retention: Retention = Retention()

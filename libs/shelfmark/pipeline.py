@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from shelfmark.config import Settings
     from shelfmark.dedup.decisions import Decision
     from shelfmark.labels.reviews import File
+    from shelfmark.text import challenger
 
 UPKEEP = ("maintain", "audit")  # run by themselves, `shelfmark run maintain`: no part of a pipeline
 
@@ -102,6 +103,8 @@ def run(settings: Settings, console: Console, run_id: str | None, from_job: str 
 
 def run_job(job: str, settings: Settings, console: Console, run_id: str | None, force: bool) -> int:
     """Run one job as a scheduler does. Returns the exit code; a failure is raised after it was recorded."""
+    from shelfmark import reports
+
     recipe(job)
     run_id = _checked(settings, run_id, ingests=job == "ingest")
     log_to(settings, run_id, screen=True)
@@ -114,6 +117,8 @@ def run_job(job: str, settings: Settings, console: Console, run_id: str | None, 
         raise
     commit = outcome.commit.id[:10] if outcome.commit else "-"
     console.print(f"{job} {outcome.status}: run {run_id}, commit {commit}, {outcome.seconds:.1f} s", highlight=False)
+    for line in reports.told([outcome]):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if job == "ingest" and outcome.status == "done":
         _data_docs(settings, console, run_id)
     if outcome.stopped:
@@ -258,6 +263,27 @@ def review(given: File, settings: Settings, console: Console, run_id: str | None
         return
     reports.refused_rows(console, read(spark, lake, done.commit.id, "silver.rejected"), run_id)
     reports.reviewed(console, done.notes, done.commit.id)
+
+
+def models(request: challenger.Request, settings: Settings, console: Console, run_id: str | None) -> dict[str, Any]:
+    """Do what a person decided on a line of models, say what came of it, and return the decision.
+
+    Where gold.models is written the training's lock is held, as that job owns it. `Locked` where it runs on.
+    """
+    run_id = run_id or f"{new_run_id()}-{request.action}"
+    run_date(run_id)
+    log_to(settings, run_id)
+    lake = open_lake(settings, make=False)
+    job = importlib.import_module("shelfmark.jobs.models")
+    held = [] if request.action == "compare" else [f"train_{request.model}"]
+    main = partial(job.main, request=request)
+    with hold(lake, held, f"models {run_id}", settings.lock_wait, needed=True):
+        done = execute("models", main, settings, session.start(settings), run_id, always=True, after=job.after)
+    if done.status == "already":
+        console.print(f"run {run_id} was published before; nothing is recorded again", highlight=False)
+    for problem in filter(None, [done.notes.get("mirror_failed")]):
+        console.print(problem, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    return done.notes["decision"] | {"commit": done.commit.id}
 
 
 def _counts(rows: dict[str, int]) -> str:

@@ -27,6 +27,7 @@ from shelfmark.quality import docs, rejects
 from shelfmark.query import read
 from shelfmark.run import Outcome, run_date
 from shelfmark.taxonomy import versions
+from shelfmark.text import challenger, shadow
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 REFRESHED = 50  # earlier pages written again at the most, when a run resolves what they show
 LISTED = 50  # confusions and unmapped paths shown
+DECIDED = 12  # decisions on models shown
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,9 @@ def write(
         products=at.read("silver.products").count(),
         min_support=settings.metrics.min_support,
         notes=_notes(outcomes),
+        decisions=_decisions(at, model),
+        many_looks=settings.gate.many_looks,
+        shadow=next((o.notes.get("shadow") for o in outcomes if o.job == "predict"), None),
         links=[("data docs", "../docs/index.html")],
     )
     links = [
@@ -323,6 +328,15 @@ def _predictions(at: At, model: Any) -> DataFrame:
     return mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
 
 
+def _decisions(at: At, model: Any) -> list[dict[str, Any]]:
+    """The newest decisions on the champion's line, the newest first."""
+    if model is None:
+        return []
+    mine = at.read("gold.model_decisions").where(F.col("model") == model.model)
+    rows = mine.orderBy(F.desc("decided_at"), F.desc("run_id")).limit(DECIDED).collect()
+    return [row.asDict(recursive=True) for row in rows]
+
+
 def _rejections(at: At, run_id: str) -> list[report.Rejection]:
     mine = (F.col("run_date") == run_date(run_id)) & (F.col("run_id") == run_id)  # the day prunes partitions
     mine = at.read("silver.rejected").where(mine)
@@ -343,13 +357,21 @@ def _why(outcome: Outcome) -> str | None:
     return {"skipped": "its inputs did not change", "already": "this run id published it before"}.get(outcome.status)
 
 
+def told(outcomes: list[Outcome]) -> list[str]:
+    """What became of a trained model, and how one in shadow agrees, where these jobs ran."""
+    ran = {outcome.job: outcome.notes for outcome in outcomes if outcome.status in ("done", "already")}
+    decision, shadowed = ran.get("train_text", {}).get("decision"), ran.get("predict", {}).get("shadow")
+    lines = [challenger.said(decision)] if decision and decision["champion_before"] else []
+    return lines + ([shadow.said(shadowed)] if shadowed else [])
+
+
 def _notes(outcomes: list[Outcome]) -> list[str]:
     notes = [f"source {source} stopped: {why}" for o in outcomes for source, why in o.stopped.items()]
     notes += [o.notes["mirror_failed"] for o in outcomes if "mirror_failed" in o.notes]
     ingest = next((o for o in outcomes if o.job == "ingest" and o.status == "done"), None)
     if ingest and not ingest.notes.get("read"):
         notes.append("nothing new: every file was taken in with this mapping before")
-    return notes
+    return notes + told(outcomes)
 
 
 def _mlflow_line(settings: Settings) -> str:

@@ -102,6 +102,7 @@ class Run:
         self.accepted = against.accepted(settings.accept, settings.accepted_by)
         self.rewritten: dict[str, str] = {}
         self.unchanged: dict[str, str] = {}
+        self.spared: tuple[str, ...] = ()
         self.since: Since | None = None
         self.parts: dict[str, DataFrame] = {}
         self._branching = threading.Lock()  # a recipe may write tables side by side
@@ -221,6 +222,10 @@ class Run:
         before = self.lake.folders(self.base.id).get(folder) if self.base else None
         if before and self.rewritten[folder] not in self.written:
             self.unchanged[folder] = before
+
+    def spare(self, *jobs: str) -> None:
+        """What this run writes is no reason for these jobs to run again, though they own or read such tables."""
+        self.spared = jobs
 
     def folder(self, name: str) -> str:
         """Folder this job writes a table in."""
@@ -516,6 +521,10 @@ def _execute(
     if run.unchanged:
         after_ = lake.folders(run.branch)
         metadata["same"] = {folder: [before, after_[folder]] for folder, before in run.unchanged.items()}
+    if run.spared:
+        before_, after_ = lake.folders(run.base.id) if run.base else {}, lake.folders(run.branch)
+        written = {folder: [before_.get(folder), after_[folder]] for folder in run._touched()}
+        metadata["spared"] = dict.fromkeys(run.spared, written)
     try:
         commit = lake.publish(run.branch, f"{job}: {_rows_text(run)}", metadata, run.checks(results))
     except Conflict as conflict:
@@ -562,7 +571,8 @@ def _modules(package: str) -> list[Path]:
 def changed(lake: Lake, last: Commit, fingerprint: str) -> list[str]:
     """What differs from a job's run `last`: inputs it read, its own tables, settings and code; empty when nothing does.
 
-    A folder that was only rewritten with the rows it had (`Run.same`) does not differ.
+    A folder that was only rewritten with the rows it had (`Run.same`) does not differ, nor does one that another job
+    wrote without a reason for this one (`Run.spare`).
     """
     try:
         now, then = lake.folders("main"), lake.folders(last.id)
@@ -572,19 +582,23 @@ def changed(lake: Lake, last: Commit, fingerprint: str) -> list[str]:
     own = {table(name).path for name in last.metadata.get("rows", {})}
     expected = {f: then.get(f) if _within(f, own) else seen for f, seen in inputs.items()}
     expected |= {f: seen for f, seen in then.items() if _within(f, own)}
-    rows_of = origin(lake)
+    rows_of = origin(lake, last.metadata.get("job"))
     different = [f for f, seen in expected.items() if rows_of(f, now.get(f)) != rows_of(f, seen)]
     if last.metadata.get("recipe") != fingerprint:
         different.append("settings, mappings, suites or code")
     return different
 
 
-def origin(lake: Lake) -> Callable[[str, str | None], str | None]:
-    """(folder, fingerprint) -> the fingerprint under which the same rows were first written, by what `maintain` says."""
+def origin(lake: Lake, job: str | None = None) -> Callable[[str, str | None], str | None]:
+    """(folder, fingerprint) -> the fingerprint under which the same rows were first written, by what `maintain` says.
+
+    `job`: what runs wrote that spared this job counts as the same.
+    """
     rewritten = {
         (folder, after): before
         for commit in lake.log()
-        for folder, (before, after) in commit.metadata.get("same", {}).items()
+        for told in (commit.metadata.get("same", {}), commit.metadata.get("spared", {}).get(job, {}))
+        for folder, (before, after) in told.items()
     }
 
     def rows_of(folder: str, seen: str | None) -> str | None:

@@ -6,7 +6,7 @@ docs/tables.md are made from it. Adding a nullable column is automatic; any othe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Table:
 JOBS = ("ingest", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
 """The jobs of a pipeline, in the order it runs them."""
 
-WRITERS = (*JOBS, "maintain", "erase", "decide", "audit", "review")
+WRITERS = (*JOBS, "maintain", "erase", "decide", "audit", "review", "models")
 """All jobs that write journals (refused rows, check results, run records): those of a pipeline, and upkeep."""
 
 _PRODUCT_ID = Field("product_id", "string", "hash of (source, source_key): the same product keeps it for ever", False)
@@ -489,11 +489,61 @@ TABLES: dict[str, Table] = {
                 Field("settings", "string", "training settings as JSON"),
                 Field("metrics", "string", "metrics on the tune side as JSON"),
                 Field("champion", "boolean", "whether predictions are made with it", False),
-                Field("champion_since", "timestamp", "when it became the champion"),
+                Field("champion_since", "timestamp", "when it became the champion; null for one that never was"),
                 _RUN_ID,
+                Field("shadow", "boolean", "whether it predicts beside the champion, into gold.shadow_predictions"),
             ),
             ("model", "model_version"),
             "train_text",
+        ),
+        Table(
+            "gold.model_decisions",
+            "a decision on a version of a model, or a comparison of two; appended, never changed",
+            (
+                Field("model", "string", "name of the model line", False),
+                Field(
+                    "model_version",
+                    "string",
+                    "version decided on: promoted, kept, gone back to, compared, shadowed",
+                    False,
+                ),
+                Field(
+                    "decision",
+                    "string",
+                    "promoted (it is the champion now), kept (the champion stays), rolled_back (it is the champion again), "
+                    "compared (nothing changed), shadow_on, shadow_off",
+                    False,
+                ),
+                Field("decided_by", "string", "gate, or the person who decided", False),
+                Field("reason", "string", "why", False),
+                Field("champion_before", "string", "champion at that moment; null for the first of a line"),
+                Field("champion", "string", "champion from then on"),
+                Field("compared_with", "string", "version measured beside it; null where nothing was measured"),
+                Field("macro_f1", "double", "macro-F1 of model_version on the test side"),
+                Field("compared_macro_f1", "double", "macro-F1 of compared_with on the same rows"),
+                Field("difference", "double", "macro_f1 less compared_macro_f1"),
+                Field(
+                    "difference_low", "double", "one-sided 95 % lower bound of the difference, by a paired bootstrap"
+                ),
+                Field("margin", "double", "gate.margin: difference_low had to lie above its negative"),
+                Field("worst_region", "string", "of the regions with rows enough, the one where it drops most"),
+                Field("worst_region_drop", "double", "macro-F1 it drops by there; negative where it gains in all"),
+                Field("max_region_drop", "double", "gate.max_region_drop: what a region might drop by"),
+                Field(
+                    "regions",
+                    "array<struct<region:string,rows:bigint,macro_f1:double,compared_macro_f1:double>>",
+                    "both models in each region, sorted by region",
+                ),
+                Field("test_rows", "bigint", "rows of the test side that both were measured on"),
+                Field("looks", "bigint", "comparisons of this line on the test side so far, this one included", False),
+                Field("lake_commit", "string", "commit of the tables that was decided on"),
+                Field("decided_at", "timestamp", "when it was decided", False),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("model", "run_id"),
+            "train_text",
+            writers=("train_text", "models"),
         ),
         Table(
             "gold.predictions",
@@ -549,10 +599,10 @@ TABLES: dict[str, Table] = {
                     "string",
                     "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, categories, coverage, "
                     "roll_up_share, review_share, coverage_all, ece, ece_by_chance, brier, bin_accuracy_<bin>, "
-                    "bin_confidence_<bin>, precision, recall, f1, hierarchical_precision, hierarchical_recall, "
-                    "hierarchical_f1, tree_distance, recall_at_1, recall_at_3, recall_at_5, aurc, aurc_perfect, macro_f1_head, "
-                    "macro_f1_middle, macro_f1_tail, categories_head, categories_middle, categories_tail; of golden records that people "
-                    "checked: checked_accuracy, checked_accuracy_accepted, checked_accuracy_decided, checked_share; see docs/metrics.md",
+                    "bin_confidence_<bin>, precision, recall, f1, hierarchical_precision, hierarchical_recall, hierarchical_f1, "
+                    "tree_distance, recall_at_1, recall_at_3, recall_at_5, aurc, aurc_perfect, macro_f1_head, macro_f1_middle, "
+                    "macro_f1_tail, categories_head, categories_middle, categories_tail; of golden records that people checked: "
+                    "checked_accuracy, checked_accuracy_accepted, checked_accuracy_decided, checked_share; see docs/metrics.md",
                 ),
                 Field("value", "double", "the figure; null below minimum support"),
                 Field("support", "bigint", "test rows behind the figure", False),
@@ -779,6 +829,13 @@ TABLES: dict[str, Table] = {
         ),
     )
 }
+
+# One contract for both: a challenger in shadow says what it would say as the champion.
+TABLES["gold.shadow_predictions"] = replace(
+    TABLES["gold.predictions"],
+    name="gold.shadow_predictions",
+    grain="what a challenger in shadow says of a golden record; gold.predictions has what holds",
+)
 
 
 def table(name: str) -> Table:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from lxml import html
@@ -188,3 +189,40 @@ def test_what_people_checked_is_the_heading_and_has_a_table(full):
     page = report.render(replace(full, regions=only))
     assert html.fromstring(page).findtext(".//h1") == "Agreement with source labels"
     assert "82.0 % to 91.0 %" in text_of(page)
+
+
+def decided(**told):
+    row = {"decided_at": datetime(2026, 1, 3, 4, 5), "model_version": "v2", "decision": "kept", "decided_by": "gate",
+           "macro_f1": 0.7, "compared_macro_f1": 0.75, "difference": -0.05, "difference_low": -0.08, "test_rows": 1200,
+           "looks": 3, "reason": f"worse {EVIL}"}  # fmt: skip
+    return row | told
+
+
+def test_decisions_on_models_are_told_and_many_looks_are_warned_of():
+    first = decided(model_version="v1", decision="promoted", reason="the first", looks=0) | dict.fromkeys(
+        ("macro_f1", "compared_macro_f1", "difference", "difference_low", "test_rows")
+    )
+    text = text_of(report.render(Report("r", "today", decisions=[decided(), first], many_looks=4)))
+    assert "Which model predicts, and why" in text
+    assert "2026-01-03 04:05v2keptgate" in text
+    assert "0.7000" in text
+    assert "-0.0500, -0.0800" in text
+    assert "alert('x')" in text
+    assert "Looks at the test side so far: 3." in text
+    assert "has been looked at" not in text
+    many = text_of(report.render(Report("r", "today", decisions=[decided(looks=1200), first], many_looks=4)))
+    assert "The test side has been looked at 1,200 times" in many
+    assert "Which model" not in text_of(report.render(Report("r", "today")))
+
+
+def test_a_model_in_shadow_is_told_of_with_where_it_differs():
+    shares = {"same_leaf": 0.9, "same_decision": 0.95, "same_answer": 0.875, "accepted": 0.8, "shadow_accepted": 0.7}
+    told = {"version": "v2", "champion": "v1", "regions": [{"region": r, "rows": 1000} | shares for r in ("IN", "*")],
+            "differ": [{"category": "Shoes", "shadow_category": EVIL, "rows": 40}]}  # fmt: skip
+    text = text_of(report.render(Report("r", "today", shadow=told)))
+    assert "Version v2 predicts beside the champion v1" in text
+    assert "87.5 %" in text
+    assert "not who is right" in text
+    assert "Where they differ most" in text
+    for nothing in (None, {"version": "v2", "skipped": "taxonomy v1 is not in force"}):
+        assert "In shadow" not in text_of(report.render(Report("r", "today", shadow=nothing)))

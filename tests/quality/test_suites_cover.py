@@ -18,7 +18,11 @@ ENUMERATIONS = {
     ("silver.reviews", "verdict"): {"ok", "label", "other", "out_of_scope", "withdrawn"},
     ("silver.duplicate_events", "event"): {"joined", "split"},
     ("silver.splits", "side"): {"train", "tune", "calibrate", "test"},
+    ("gold.model_decisions", "decision"): {
+        "promoted", "kept", "rolled_back", "compared", "shadow_on", "shadow_off",
+    },
     ("gold.predictions", "decision"): {"accept", "roll_up", "review"},
+    ("gold.shadow_predictions", "decision"): {"accept", "roll_up", "review"},
     ("gold.metrics", "metric"): {
         "accuracy", "accuracy_any", "accuracy_accepted", "accuracy_decided", "macro_f1", "weighted_f1", "categories",
         "coverage", "roll_up_share", "review_share", "coverage_all", "precision", "recall", "f1", "ece", "ece_by_chance",
@@ -99,7 +103,7 @@ def test_what_may_be_life_warns_and_only_what_is_surely_broken_stops_a_run():
         "bronze.raw_products:books", "silver.presence:products", "silver.category_map:taxonomy", "silver.labels:taxonomy",
         "silver.labels:products", "silver.leak_groups:products", "silver.duplicates:products", "silver.catalogue:duplicates",
         "silver.catalogue:members", "silver.catalogue:products", "silver.splits:products", "silver.splits:moved",
-        "gold.models:taxonomy",
+        "gold.models:taxonomy", "gold.model_decisions:models", "gold.shadow_predictions:models",
         "gold.predictions:catalogue", "gold.predictions:taxonomy", "gold.predictions:models",
         # Jumps that no assortment makes.
         "silver.products:volume", "silver.products:keys", "silver.products:lost_column", "silver.products:prices",

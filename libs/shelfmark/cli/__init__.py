@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.console import Console
 
-from shelfmark.cli import analysts, decisions, dedupe, explain, lake, platform, review, stewards  # noqa: F401 (each adds its commands)
+from shelfmark.cli import analysts, decisions, dedupe, explain, lake, models, platform, review, stewards  # noqa: F401 (each adds its commands)
 from shelfmark.cli.app import app
 from shelfmark.errors import ShelfmarkError
 

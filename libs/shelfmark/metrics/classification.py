@@ -129,7 +129,7 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
     it), product_id, block (of its leak group, 0 to 99). Off `side` categories, rank and block are null: nothing is carried
     along that is not counted.
     """
-    truth = _truth(labels, splits, side, version.taxonomy_version)
+    truth = truth_of(labels, splits, side, version.taxonomy_version)
     best = F.col("top_k").getItem(0)
     measured = F.col("truth").isNotNull()
     foreign = (
@@ -209,7 +209,7 @@ def confusions(
     )
 
 
-def _truth(labels: DataFrame, splits: DataFrame, side: str, taxonomy_version: str) -> DataFrame:
+def truth_of(labels: DataFrame, splits: DataFrame, side: str, taxonomy_version: str) -> DataFrame:
     """product_id, truth (primary category), listed (all categories), block of the labelled products on `side`."""
     # One per product and origin; a person goes before a source.
     rank = F.when(F.col("origin") == "person", 0).otherwise(1)

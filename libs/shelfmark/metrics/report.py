@@ -141,6 +141,12 @@ class Report:
     """(text, path or address): data docs, MLflow. Relative paths work where the page is moved with its folder."""
     notes: list[str] = field(default_factory=list)
     """Lines a reader must see first, e.g. a source that was stopped and why."""
+    decisions: list[Mapping[str, Any]] = field(default_factory=list)
+    """Rows of gold.model_decisions, the newest first; a dozen is enough."""
+    many_looks: int = 20
+    """settings.gate.many_looks: from so many looks at the test side on the page warns."""
+    shadow: Mapping[str, Any] | None = None
+    """What predict noted of a version in shadow: `shelfmark.text.shadow.agreement`, version and champion."""
 
 
 def confusion_rows(rows: Iterable[Mapping[str, Any]], titles: Mapping[str, str] | None = None) -> list[Confusion]:
@@ -184,6 +190,8 @@ def render(report: Report) -> str:
         _calibration(report),
         _support(report),
         _confusions(report),
+        _decisions(report),
+        _shadow(report),
         _books(report),
         _rejections(report),
         _unmapped(report),
@@ -542,6 +550,73 @@ def _jobs(report: Report) -> str:
     )
     total = sum(job.seconds for job in report.jobs)
     return _section("Seconds per job", _figure(picture, f"{duration(total)} in all.") + reasons)
+
+
+def _decisions(report: Report) -> str:
+    if not report.decisions:
+        return ""
+    looks = report.decisions[0]["looks"]
+    head = (
+        "decided (UTC)",
+        "version",
+        "decision",
+        "by",
+        "macro-F1",
+        "beside",
+        "difference, at least",
+        "test rows",
+        "why",
+    )
+    body = [
+        (
+            f"{row['decided_at']:%Y-%m-%d %H:%M}",
+            row["model_version"],
+            row["decision"],
+            row["decided_by"],
+            *("–" if row[name] is None else f"{row[name]:.4f}" for name in ("macro_f1", "compared_macro_f1")),
+            "–" if row["difference_low"] is None else f"{row['difference']:+.4f}, {row['difference_low']:+.4f}",
+            _count(row["test_rows"]),
+            row["reason"],
+        )
+        for row in report.decisions
+    ]
+    warning = ""
+    if looks >= report.many_looks:
+        warning = (
+            f'<p><span class="pill warn">look</span> The test side has been looked at {looks:,} times to choose a champion. '
+            "Of tests that should fail one in twenty passes: what was chosen by so many looks measures better than it is. "
+            "New labels on the test side make it fresh.</p>"
+        )
+    return _section(
+        "Which model predicts, and why",
+        warning
+        + _table(head, body, numbers=(4, 5, 7), dense=True)
+        + '<p class="small muted">Macro-F1 on the test side, of the version and of the one measured beside it; the '
+        "difference and its lower bound (one-sided 95 %, paired bootstrap over groups of look-alikes). Looks at the test "
+        f"side so far: {looks:,}.</p>",
+    )
+
+
+def _shadow(report: Report) -> str:
+    told = report.shadow
+    if not told or "skipped" in told:
+        return ""
+    shares = ("same_leaf", "same_answer", "same_decision", "accepted", "shadow_accepted")
+    head = ("region", "predictions", "same best leaf", "same answer", "same decision", "accepted", "accepted in shadow")
+    body = [
+        (region_name(row["region"]), _count(row["rows"]), *(percent(row[name]) or "–" for name in shares))
+        for row in told["regions"]
+    ]
+    pairs = [(row["category"], row["shadow_category"], _count(row["rows"])) for row in told["differ"]]
+    differ = _long_table(("best leaf of the champion", "in shadow", "predictions"), pairs, numbers=(2,))
+    return _section(
+        "In shadow",
+        f'<p>Version <span class="mono">{escape(told["version"])}</span> predicts beside the champion '
+        f'<span class="mono">{escape(told["champion"])}</span>, unpublished. No label is looked at here: this says where '
+        "they differ, not who is right.</p>"
+        + _table(head, body, numbers=range(1, len(head)))
+        + (f"<h3>Where they differ most</h3>{differ}" if pairs else ""),
+    )
 
 
 def _versions(report: Report) -> str:

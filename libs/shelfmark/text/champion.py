@@ -1,4 +1,4 @@
-"""The champion: the one model of a line that predictions are made with, named by gold.models and kept in the lake."""
+"""The champion: the one version of a line that predictions are made with, named by gold.models; all are kept in the lake."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F
 
 from shelfmark import mirror as mlflow_mirror
-from shelfmark.errors import DataRefused
+from shelfmark.errors import DataRefused, UsageError
 from shelfmark.tables import table
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from pyspark.sql import Column, DataFrame, Row
 
     from shelfmark.run import Run
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A row of gold.models and where its files can be read."""
+    """A version of a model, champion or not: a row of gold.models and where its files can be read."""
 
     model: str
     version: str
@@ -32,9 +35,18 @@ class Champion:
     metrics: dict[str, Any]
 
 
-def crown(run: Run, model: str, trained: dict[str, Any]) -> DataFrame:
-    """Bring the trained model's files to the lake; gold.models with it as the champion of its line, earlier ones listed."""
-    run.put(f"models/{model}/{run.run_id}", run.model_path(model, run.run_id))
+def brought(run: Run, model: str, trained: dict[str, Any]) -> Champion:
+    """Bring the trained model's files to the lake: a version as good as any, until it is decided on."""
+    version, folder = run.run_id, run.model_path(model, run.run_id)
+    run.put(f"models/{model}/{version}", folder)
+    settings = run.settings.text.model_dump()
+    return Champion(
+        model, version, folder, trained["checksum"], trained["taxonomy_version"], settings, trained["metrics"]
+    )
+
+
+def listed(run: Run, model: str, trained: dict[str, Any], decision: Mapping[str, Any]) -> DataFrame:
+    """gold.models with the trained model, its line's champion and the one in shadow as the decision says."""
     row = {
         "model": model,
         "model_version": run.run_id,
@@ -46,15 +58,37 @@ def crown(run: Run, model: str, trained: dict[str, Any]) -> DataFrame:
         "training_rows": trained["training_rows"],
         "settings": json.dumps(run.settings.text.model_dump(), sort_keys=True),
         "metrics": json.dumps(trained["metrics"], sort_keys=True),
-        "champion": True,
-        "champion_since": run.started,
+        "champion": False,
         "run_id": run.run_id,
+        "shadow": False,
     }
     contract = table("gold.models")
-    fresh = run.spark.createDataFrame([tuple(row[name] for name in contract.columns)], contract.ddl)
+    fresh = run.spark.createDataFrame([tuple(row.get(name) for name in contract.columns)], contract.ddl)
     earlier = run.read("gold.models").where((F.col("model") != model) | (F.col("model_version") != run.run_id))
-    dethroned = earlier.withColumn("champion", F.col("champion") & (F.col("model") != model))
-    return dethroned.unionByName(fresh).coalesce(1)
+    rows = earlier.unionByName(fresh)
+    if decision["decision"] == "promoted":
+        rows = crowned(rows, model, run.run_id, run.started)
+    elif run.settings.gate.shadow and not decision.get("copy"):
+        rows = shadowed(rows, model, run.run_id)
+    return rows.coalesce(1)
+
+
+def crowned(models: DataFrame, model: str, version: str, when: datetime) -> DataFrame:
+    """gold.models with a version as the one champion of its line; it is not in shadow any more."""
+    line, this = F.col("model") == model, F.col("model_version") == version
+    return models.withColumns(
+        {
+            "champion": F.when(line, this).otherwise(F.col("champion")),
+            "champion_since": F.when(line & this, F.lit(when)).otherwise(F.col("champion_since")),
+            "shadow": F.when(line & this, False).otherwise(F.col("shadow")),
+        }
+    )
+
+
+def shadowed(models: DataFrame, model: str, version: str | None) -> DataFrame:
+    """gold.models with a version as the one in shadow of its line; None: with none there."""
+    this = F.lit(False) if version is None else F.col("model_version") == version
+    return models.withColumn("shadow", F.when(F.col("model") == model, this).otherwise(F.col("shadow")))
 
 
 def notes(trained: dict[str, Any]) -> dict[str, Any]:
@@ -72,12 +106,43 @@ def notes(trained: dict[str, Any]) -> dict[str, Any]:
 
 def current(run: Run, model: str) -> Champion:
     """The champion of a line; `DataRefused` when there is none yet."""
-    row = run.read("gold.models").where((F.col("model") == model) & F.col("champion")).head()
+    found = _of(run, _first(run, model, F.col("champion")))
+    if found is None:
+        raise DataRefused(f"no champion of {model!r} yet: run the job train_{model} first")
+    return found
+
+
+def in_shadow(run: Run, model: str) -> Champion | None:
+    """The version that predicts in shadow of the champion; None where none does."""
+    return _of(run, _first(run, model, F.col("shadow") & ~F.col("champion")))
+
+
+def of_version(run: Run, model: str, version: str) -> Champion:
+    """A version by its name, or by the beginning of it that only one has; `UsageError` otherwise."""
+    rows = run.read("gold.models").where((F.col("model") == model) & F.col("model_version").startswith(version))
+    rows = rows.orderBy("model_version").collect()
+    exact = [row for row in rows if row.model_version == version] or rows
+    if len(exact) != 1:
+        those = ", ".join(row.model_version for row in exact[:5])
+        said = f"{version!r} may be {those}" if exact else f"no version {version!r}"
+        raise UsageError(f"{said} of {model!r}; `shelfmark models list` shows what there is")
+    found = _of(run, exact[0])
+    if found is None:
+        raise UsageError(f"the files of {model!r} {exact[0].model_version} are not in the lake any more")
+    return found
+
+
+def _first(run: Run, model: str, condition: Column) -> Row | None:
+    return run.read("gold.models").where((F.col("model") == model) & condition).head()
+
+
+def _of(run: Run, row: Row | None) -> Champion | None:
+    """A row of gold.models, its files at hand; None without them."""
     folder = run.lake.local_copy(run.branch, row.path) if row else None
     if folder is None:
-        raise DataRefused(f"no champion of {model!r} yet: run the job train_{model} first")
+        return None
     return Champion(
-        model,
+        row.model,
         row.model_version,
         folder,
         row.checksum,
@@ -107,19 +172,27 @@ def newest_predictions(run: Run, model: str) -> DataFrame:
     return mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
 
 
-def mirror(run: Run, model: str) -> None:
-    """Show a published training in MLflow: parameters, tune metrics, lake commit and the model's files."""
-    champion = current(run, model)
-    mlflow_mirror.mirror(
-        run.settings.mlflow_uri or mlflow_mirror.default_uri(run.settings.home),
-        run.run_id,
-        params={f"text.{name}": value for name, value in champion.settings.items()},
-        metrics={f"tune.{name}": value for name, value in _numbers(champion.metrics)},
-        tags=_tags(run, champion),
-        artifact_root=run.settings.mlflow_artifacts,
-        model_dir=Path(champion.folder),
-        run_name=run.job,
-    )
+def mirror_decision(run: Run) -> None:
+    """Show in MLflow the version this run decided on, and the one whose place it took: parameters, tune metrics, lake
+    commit, files, and as tags the newest decision on each."""
+    row = run.read("gold.model_decisions").where(F.col("run_id") == run.run_id).head()
+    if row is None or row.decision == "compared":
+        return
+    versions = [row.model_version, row.champion_before if row.champion != row.champion_before else None]
+    for name in filter(None, versions):
+        version = _of(run, _first(run, row.model, F.col("model_version") == name))
+        if version is None:
+            continue
+        mlflow_mirror.mirror(
+            run.settings.mlflow_uri or mlflow_mirror.default_uri(run.settings.home),
+            version.version,
+            params={f"text.{name}": value for name, value in version.settings.items()},
+            metrics={f"tune.{name}": value for name, value in _numbers(version.metrics)},
+            tags=_tags(run, version, f"train_{version.model}", version.version == run.run_id) | _decided(run, version),
+            artifact_root=run.settings.mlflow_artifacts,
+            model_dir=Path(version.folder),
+            run_name=f"train_{version.model}",
+        )
 
 
 def mirror_metrics(run: Run, model: str) -> None:
@@ -137,19 +210,29 @@ def mirror_metrics(run: Run, model: str) -> None:
         run.run_id,
         params={"metrics.min_support": run.settings.metrics.min_support},
         metrics=metrics,
-        tags=_tags(run, champion),
+        tags=_tags(run, champion, run.job),
         artifact_root=run.settings.mlflow_artifacts,
         run_name=run.job,
     )
 
 
-def _tags(run: Run, champion: Champion) -> dict[str, str]:
-    return {
-        "lake_commit": run.base.id,
-        "model_version": champion.version,
-        "taxonomy_version": champion.taxonomy_version,
-        "job": run.job,
+def _tags(run: Run, version: Champion, job: str, fresh: bool = True) -> dict[str, str]:
+    tags = {"model_version": version.version, "taxonomy_version": version.taxonomy_version, "job": job}
+    return tags | ({"lake_commit": run.base.id} if fresh else {})  # an earlier version keeps the commit it came with
+
+
+def _decided(run: Run, version: Champion) -> dict[str, str]:
+    """Whether it is the champion, and the newest decision on it, as tags."""
+    mine = (F.col("model") == version.model) & (F.col("model_version") == version.version)
+    champion = run.read("gold.models").where(mine & F.col("champion")).head() is not None
+    row = run.read("gold.model_decisions").where(mine & (F.col("decision") != "compared"))
+    row = row.orderBy(F.desc("decided_at")).drop("model", "model_version", "regions", "run_id", "run_date").head()
+    # What this decision has no figure for must not keep that of the one before.
+    told = {
+        f"decision.{name}": "-" if value is None else str(value)
+        for name, value in (row.asDict() if row else {}).items()
     }
+    return {"champion": str(champion).lower()} | told
 
 
 def _numbers(values: dict[str, Any]) -> list[tuple[str, float]]:

@@ -210,6 +210,11 @@ def verify(folder: Path | str, expected: str | None) -> None:
         )
 
 
+def readable(folder: Path | str) -> bool:
+    """Whether the model of a folder is of the format that this version reads."""
+    return json.loads((Path(folder) / "model.json").read_text()).get("format") == FORMAT
+
+
 @lru_cache(maxsize=2)  # the champion and, while a release moves, the one before
 def load(folder: str, key: str = "") -> Model:
     """The model of a folder, memory-mapped, once per process; `key` (its checksum) tells versions of a path apart."""
