@@ -11,8 +11,11 @@ def main(run: Run) -> None:
     words = persons.words(run.read("silver.reviews"), run.read("silver.duplicates"), run.read("silver.taxonomy"))
     labels = persons.first(run.read("silver.labels"), persons.teaching(words))
     rows = examples.labelled(run.read("silver.catalogue"), labels, run.read("silver.splits")).cache()
+    learning = examples.aged(rows.where("side = 'train'"), run.settings.text.half_life_days, run.run_date)
+    if run.settings.text.trim is not None:
+        learning = examples.trimmed(learning, run.read("gold.label_issues"), run.settings.text.trim)
     trained = train.train(
-        rows.where("side = 'train'"),
+        learning,
         rows.where("side = 'calibrate'"),
         rows.where("side = 'tune'"),
         run.read("silver.taxonomy"),

@@ -175,6 +175,14 @@ class Text(Section):
     )
     beta: float = Field(0.999, gt=0, lt=1, description="beta of the effective number of samples")
     max_weight: float = Field(10.0, ge=1, description="cap of a class weight")
+    half_life_days: float | None = Field(
+        None, gt=0, description="days in which the weight of a label halves; null: an old label counts as a new one"
+    )
+    trim: float | None = Field(
+        None,
+        ge=0,
+        description="labels that the newest audit contradicts by this margin or more are not learnt from; null: all are",
+    )
     max_rows_per_category: int = Field(20_000, ge=10, description="training rows taken of a category at the most")
     top_k: int = Field(5, ge=1, description="categories kept per prediction")
 
