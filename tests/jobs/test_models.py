@@ -245,7 +245,7 @@ def test_what_a_person_promotes_predicts_next_and_a_roll_back_undoes_it(line, ca
     assert (made.champion_before, made.champion, made.looks) == (first, worse, 2)
     assert line.champion() == worse
     assert not any(row.shadow for row in line.rows("gold.models"))
-    assert line.run("train_text").status == "skipped"
+    assert line.run("train_text", shadow="true").status == "skipped"  # with the settings it ran with
     outcome = line.run("predict")
     assert outcome.status == "done"
     assert "shadow" not in outcome.notes
@@ -258,7 +258,7 @@ def test_what_a_person_promotes_predicts_next_and_a_roll_back_undoes_it(line, ca
     back = line.command("rollback", "--why", "worse everywhere")
     assert (back.decision, back.model_version, back.champion_before) == ("rolled_back", first, worse)
     assert line.champion() == first
-    assert line.run("train_text").status == "skipped"
+    assert line.run("train_text", shadow="true").status == "skipped"  # with the settings it ran with
     assert line.run("predict").status == "done"
     with pytest.raises(UsageError, match=f"is its first: {first}"):
         line.command("rollback", "--why", "once more")
