@@ -102,6 +102,8 @@ def depth(levels: Sequence[Level], overall: Mapping[str, Point]) -> str:
     shown = [one for one in levels if one.macro_f1.value is not None]
     if not any(one.level.isdigit() for one in shown):
         return ""
+    # Cut to the deepest level nothing is cut: that is the leaf, and one line for both is enough.
+    shown = [one for one in shown if one.level == "leaf" or one.macro_f1 != shown[-1].macro_f1]
     rows = [
         (
             "the leaf itself" if one.level == "leaf" else f"level {one.level}",
@@ -177,7 +179,8 @@ def coverage(curves: Sequence[Curve]) -> str:
     whole = [one for one in curves if one.name == "all"]
     if not whole:
         return ""
-    by_kind = {kind: [one for one in curves if one.name == kind][:MAX_PANELS] for kind in ("region", "top_category")}
+    enough = [one for one in curves if one.points[0][2].support >= findings.ENOUGH]
+    by_kind = {kind: [one for one in enough if one.name == kind][:MAX_PANELS] for kind in ("region", "top_category")}
     parts = [figure(
         svg.coverage([_panel(one) for one in [*whole, *by_kind["region"]]], "Accuracy against coverage, per region"),
         "From right to left only predictions with a higher confidence are accepted. Bands: 95 % interval; fewer than "
