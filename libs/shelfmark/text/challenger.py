@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F
 
 from shelfmark.errors import UsageError
-from shelfmark.labels import examples
+from shelfmark.labels import examples, persons
 from shelfmark.metrics import classification
 from shelfmark.tables import table
 from shelfmark.text import champion, gate, predict
@@ -153,9 +153,11 @@ def measure(run: Run, challenger: Champion, other: Champion) -> gate.Measured | 
 
     Only these records are predicted. What comes to the driver are counts per region, block of leak groups and category.
     """
-    truth = classification.truth_of(
-        run.read("silver.labels"), run.read("silver.splits"), "test", challenger.taxonomy_version
-    ).select("product_id", "block", "truth")
+    words = persons.words(run.read("silver.reviews"), run.read("silver.duplicates"), run.read("silver.taxonomy"))
+    labels = persons.first(run.read("silver.labels"), words)
+    truth = classification.truth_of(labels, run.read("silver.splits"), "test", challenger.taxonomy_version).select(
+        "product_id", "block", "truth"
+    )
     read = run.read("silver.catalogue").select("product_id", *examples.READ)
     rows = read.join(truth, "product_id").persist()  # predicted twice
     counted = _said(rows, challenger, "said", "both").unionByName(_said(rows, other, "compared_said", "compared_both"))
