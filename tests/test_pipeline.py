@@ -41,6 +41,9 @@ EMPTY = {
     "silver.proposed_pairs",
     "silver.duplicate_events",
     "gold.shadow_predictions",
+    "gold.label_issues",
+    "gold.category_issues",
+    "gold.category_needs",
 }
 
 
