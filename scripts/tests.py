@@ -19,9 +19,14 @@ BESIDE = (
     "tests/quality",
     "tests/taxonomy",
     "tests/text",
+    "tests/lake",
+    "tests/test_cli.py",
+    "tests/test_cli_lake.py",
     "tests/test_failures.py",
     "tests/test_migrations.py",
+    "tests/test_older_lakes.py",
     "tests/test_run.py",
+    "tests/test_wheel.py",
 )
 NEEDED = 12 << 30  # two sessions of 3 GB of heap, their Python workers, and what tests start beside them
 
