@@ -168,7 +168,13 @@ class Lake:
         made = fit.prepare(work, folder, [0], n, text)
         fit.learn(work, folder, [0], made["features"], len(number), text)
         cell = {"region": "*", "category": "*", "name": "*", "accept": 0.6, "roll_up": calibrate.NEVER}
-        about = {"text": text.model_dump(), "facts": NOTHING, "link": [3.0, 0.0, 1.0], "curves": {"*": [[], []]}}
+        about = {
+            "text": text.model_dump(),
+            "facts": NOTHING,
+            "link": [3.0, 0.0, 1.0],
+            "curves": {"*": [[], []]},
+            "scope": -9.0,
+        }
         about |= {"thresholds": [cell], "roll_up_depth": 2, "taxonomy_version": "t1"}
         model.write(folder, nodes, tree, about)
         return folder
