@@ -303,7 +303,7 @@ def test_what_the_gate_says_where_there_is_nothing_to_measure(line, trial, monke
         with pytest.raises(UsageError, match="cannot be promoted: another version of Shelfmark trained it"):
             challenger.promote(trial, request)
     fill(trial, tested=False)
-    blind = challenger.judge(trial, replace(worse, version="blind", checksum="0" * 64))
+    blind = challenger.judge(trial, replace(worse, version="blind", checksum=None))
     assert (blind["decision"], blind.get("compared_with")) == ("kept", None)
     assert "no golden record with a label is on the test side" in blind["reason"]
     with pytest.raises(UsageError, match="there is nothing to compare them on"):

@@ -81,7 +81,7 @@ def test_people_go_first_and_what_was_drawn_is_not_learnt_from(spark):
     catalogue = spark.createDataFrame([(p,) for p in "abcd"], "product_id string")
     for column in examples.READ:
         catalogue = catalogue.withColumn(column, F.lit(None).cast("string"))
-    splits = catalogue.select("product_id", F.lit("train").alias("side"))
+    splits = catalogue.select("product_id", F.lit("train").alias("side"), F.col("product_id").alias("leak_group"))
     rows = examples.labelled(catalogue, persons.first(labels, words), splits).collect()
     assert {(r.product_id, r.category_id) for r in rows} == {("a", "socks"), ("d", "boots")}
 

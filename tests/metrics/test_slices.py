@@ -29,7 +29,7 @@ def frames(spark, products):
                                   "best as category_id", top, "decision")  # fmt: skip
     labels = rows.selectExpr(
         "product_id", "truth as category_id", "'t1' as taxonomy_version", "'source' as origin", "true as primary",
-        "1D as weight",
+        "1D as weight", "1D as inclusion_probability", "timestamp'2026-01-01' as labelled_at",
     )  # fmt: skip
     splits = rows.selectExpr("product_id", "product_id as leak_group", "side")
     catalogue = rows.selectExpr(

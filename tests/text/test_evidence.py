@@ -63,6 +63,7 @@ def small(seed, fields=("title", "brand"), head=40, categories=5):
         evidence=calibrate.Link().table(),
         curves={"*": calibrate.Curve()},
         thresholds=model.Thresholds.of([cell], nodes, tree),
+        scope=-9.0,
         roll_up_depth=1,
         taxonomy_version="t",
         arrays=arrays,

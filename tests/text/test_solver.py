@@ -181,4 +181,4 @@ def test_a_router_changes_few_answers_and_learns_from_fewer_rows(tmp_path, monke
     truth = labels[rows // 2 :]
     assert (whole.argmax(1) == truth).mean() > 0.8
     assert (routed.argmax(1) == whole.argmax(1)).mean() > 0.95  # a tenth of the rows has nothing of its category
-    assert (routed.argmax(1) == truth).mean() > (whole.argmax(1) == truth).mean() - 0.01
+    assert (routed.argmax(1) == truth).mean() > (whole.argmax(1) == truth).mean() - 0.02
