@@ -612,9 +612,9 @@ def test_sql_that_spark_refuses_names_file_and_check(spark, tmp_path):
 
 def test_nothing_is_left_behind_in_the_session(spark):
     cached = set(spark.sparkContext._jsc.getPersistentRDDs())
-    before = {t.name for t in spark.catalog.listTables()}
+    before = {row.viewName for row in spark.sql("SHOW VIEWS").collect()}
     failed(spark, "silver.products", HUNDRED, HUNDRED)
-    assert {t.name for t in spark.catalog.listTables()} == before
+    assert {row.viewName for row in spark.sql("SHOW VIEWS").collect()} == before
     assert set(spark.sparkContext._jsc.getPersistentRDDs()) <= cached
 
 
