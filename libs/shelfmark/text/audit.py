@@ -10,8 +10,8 @@
 
 The models are softer than those that predict (`COST`), so that a few wrong rows move them less.
 
-Measured with 20 % of the labels moved to a sibling category, average precision of finding them (benchmarks/text.py --noise
-prints it): one round at cost 1 gives 0.683 (amazon_in), 0.944 (fashion), 0.893 (openfoodfacts), the two rounds 0.74, 0.96
+Measured with 20 % of the labels moved to a sibling category, average precision of finding them (benchmarks/decisions.py
+prints it anew): one round at cost 1 gives 0.683 (amazon_in), 0.944 (fashion), 0.893 (openfoodfacts), the two rounds 0.74, 0.96
 and 0.94.
 """
 
