@@ -238,7 +238,7 @@ def trained(feed: Feed, rows: np.ndarray, learnt: dict, how: str, folder: Path) 
     never = {"region": model.ANY, "category": model.ANY, "name": model.ANY, "target": 0.95, "rows": 0}
     about = {"text": text.model_dump(), "facts": learnt, "taxonomy_version": "benchmark", "roll_up_depth": 1}
     about |= {"link": calibrate.Link(), "curves": {model.ANY: calibrate.Curve()}}
-    about["scope"] = calibrate.scope_threshold(np.empty(0), 0)
+    about["scope"] = calibrate.EVERYTHING
     about["thresholds"] = [never | {"accept": calibrate.NEVER, "roll_up": calibrate.NEVER}]
     model.write(target, nodes, tree, about)
     return model.load(str(target), str(time.time_ns()))

@@ -34,6 +34,7 @@ REGION_ROWS = 1_000  # rows of a region for a curve of its own
 TIE = 0.01  # of a curve that is the line itself, so that it rises everywhere: no two confidences become one
 LEVEL = 0.95  # how sure a threshold is that its target holds: one-sided
 NEVER = 2.0  # a threshold that no probability reaches
+EVERYTHING = -40.0  # a scope that every score lies in
 
 
 class Link(NamedTuple):
@@ -186,7 +187,7 @@ def scope_threshold(top: np.ndarray, share: float) -> float:
 
     top: best scores of rows whose category was learnt, `CURVE_ROWS` of them at least; else no score is too low.
     """
-    return float(np.quantile(top, share)) if len(top) >= CURVE_ROWS and share > 0 else float(LOW) * 10
+    return float(np.quantile(top, share)) if len(top) >= CURVE_ROWS and share > 0 else EVERYTHING
 
 
 def lower_bound(right: np.ndarray, rows: np.ndarray) -> np.ndarray:

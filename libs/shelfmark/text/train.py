@@ -294,7 +294,7 @@ def _calibrate(
     """Fit link, curves, scope and thresholds on the calibrate side and write model.json with them."""
     where = {"work": side.work, "folder": plan.folder}
     link, curves = calibration.Link(), {model.ANY: calibration.Curve()}
-    scope = calibration.scope_threshold(np.empty(0), 0)
+    scope = calibration.EVERYTHING
     ids = {node["id"]: node["path"] for node in plan.nodes}
     cells = [
         {"region": region, "category": category, "name": ids.get(category, model.ANY), "target": target, "rows": 0}
