@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from shelfmark import session
-from shelfmark.errors import DataRefused, UsageError
+from shelfmark.errors import UsageError
 from shelfmark.ingest import bronze, profile, readers
 from shelfmark.ingest.formats import Format
 from shelfmark.query import open_reader, read
-from shelfmark.text import predict
+from shelfmark.text import champion, predict
 
 if TYPE_CHECKING:
     from shelfmark.config import Settings
@@ -43,9 +43,7 @@ def classify(settings: Settings, file: Path, out: Path, title: str, at: str | No
         raise UsageError(f"{file}: no column {title!r}; it has {', '.join(header)}: name the title with --title")
     lake, commit = open_reader(settings, at)
     spark = session.start(settings)
-    model = read(spark, lake, commit, "gold.models").where("champion").orderBy("model").head()
-    if model is None:
-        raise DataRefused("no champion model yet: run `shelfmark pipeline` first, or name another version with --at")
+    model = champion.published(read(spark, lake, commit, "gold.models"))
     bronze.count_all(spark, [str(file)], fmt)  # reads the file to its end: a broken one is refused before any output
     raw = bronze.raw_products(spark, [(str(file), "")], fmt, "classify")
     texts = [field for field in ("title", "brand", "description") if field == title or field in header]

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table as Grid
 
 from shelfmark.cli.app import Env, Home, RunId, Set, app, console, load_settings, plain, start
-from shelfmark.errors import DataRefused, UsageError
+from shelfmark.errors import UsageError
 
 At = Annotated[str | None, typer.Option(help="A commit, tag or `release` [default: main]")]
 
@@ -100,14 +100,13 @@ def explain(
     from shelfmark import query
     from shelfmark.dedup import decisions
     from shelfmark.text import explain as why
+    from shelfmark.text.champion import published
 
     settings = load_settings(env, set_, home)
     wanted = decisions.product(product)
     lake, commit = query.open_reader(settings, at or "main")
     read = partial(query.read, start(settings), lake, commit)
-    champion = read("gold.models").where("champion").orderBy("model").head()
-    if champion is None:
-        raise DataRefused("no champion model yet: run `shelfmark pipeline` first, or name another version with --at")
+    champion = published(read("gold.models"))
     record = why.golden_record(read, wanted)
     folder = lake.local_copy(commit, champion.path)
     if folder is None:

@@ -112,6 +112,14 @@ def current(run: Run, model: str) -> Champion:
     return found
 
 
+def published(models: DataFrame) -> Row:
+    """The champion's row of gold.models as a reader sees it at a version; `DataRefused` where there is none."""
+    row = models.where("champion").orderBy("model").head()
+    if row is None:
+        raise DataRefused("no champion model yet: run `shelfmark pipeline` first, or name another version with --at")
+    return row
+
+
 def in_shadow(run: Run, model: str) -> Champion | None:
     """The version that predicts in shadow of the champion; None where none does."""
     return _of(run, _first(run, model, F.col("shadow") & ~F.col("champion")))
