@@ -22,6 +22,7 @@ def main(run: Run) -> None:
         run.settings,
         workdir=run.scratch("features"),
         model_dir=run.model_path(MODEL, run.run_id),
+        branch=champion.branch(run, MODEL),
     )
     run.note(**champion.notes(trained))
     decision = challenger.judge(run, champion.brought(run, MODEL, trained))

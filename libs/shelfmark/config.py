@@ -293,6 +293,10 @@ class Settings(Section):
     accept: list[str] = Field(
         [], description="checks that may fail in this one run, table:check; on the command line: --accept"
     )
+    branch: str | None = Field(
+        None,
+        description="the one category, path or id, below which train_text learns anew; on the command line: --branch",
+    )
     accepted_by: str | None = Field(None, description="who accepts them; empty: the user of the process")
     spark: Spark = Spark()
     ingest: Ingest = Ingest()
@@ -331,6 +335,13 @@ def resource(*parts: str) -> Path:
     return root.joinpath(*parts)
 
 
+OF_ONE_RUN = {
+    "accept": "a check is accepted for one run, on the command line: --accept TABLE:CHECK",
+    "branch": "a branch is trained in one run, on the command line: --branch PATH",
+}
+"""Settings that no file may have, and where they belong."""
+
+
 def load(env: str | None = None, overrides: list[str] | None = None, **values: Any) -> Settings:
     """Settings of an environment.
 
@@ -350,10 +361,9 @@ def load(env: str | None = None, overrides: list[str] | None = None, **values: A
             content = yaml.safe_load(path.read_text()) or {}
         except yaml.YAMLError as error:
             raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-        if "accept" in content:
-            raise UsageError(
-                f"{path}: accept: a check is accepted for one run, on the command line: --accept TABLE:CHECK"
-            )
+        for name, why in OF_ONE_RUN.items():
+            if name in content:
+                raise UsageError(f"{path}: {name}: {why}")
         _merge(merged, content)
     for text in overrides or []:
         key, equals, value = text.partition("=")

@@ -12,6 +12,7 @@ import pytest
 from shelfmark import config
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.text import model
+from shelfmark.text.branch import Branch
 from shelfmark.text.predict import predict
 from shelfmark.text.train import train
 
@@ -59,7 +60,7 @@ def sides(spark):
     }
 
 
-def trained(spark, sides, folder, decision=None, **text):
+def trained(spark, sides, folder, decision=None, branch=None, **text):
     settings = config.Settings(
         text=config.Text(**{"hash_bits": 16, "facts": [], **text}), decision=decision or config.Decision()
     )
@@ -67,7 +68,7 @@ def trained(spark, sides, folder, decision=None, **text):
         taxonomy(), "taxonomy_version string, category_id string, path string, parent_id string"
     )
     return train(
-        sides["rows"], sides["calibrate"], sides["tune"], tree, settings, folder / "work", folder / "model"
+        sides["rows"], sides["calibrate"], sides["tune"], tree, settings, folder / "work", folder / "model", branch
     )  # fmt: skip
 
 
@@ -243,3 +244,83 @@ def test_the_cap_and_brands(spark, sides, tmp_path):
     assert sum(about["support"].values()) == 1400  # support is what there was, before the cap
     said = predict(sides["tune"], tmp_path / "model", keep=("product_id",), checksum=result["checksum"])
     assert said.where("decision = 'accept'").count() > 200
+
+
+def test_a_branch_is_learnt_anew_and_all_else_stays(spark, sides, first, tmp_path):
+    folder, _ = first
+
+    # Sandals are renamed to clogs: the labels and words below "wear > shoes" changed, those of towels are nonsense now.
+    def shifted(df):
+        category = "CASE category_id WHEN 'wear > shoes > sandals' THEN 'wear > shoes > clogs' ELSE category_id END"
+        title = "IF(category_id = 'wear > shoes > sandals', replace(lower(title), 'sandal', 'clog'), title)"
+        title = f"IF(category_id = 'home > bath > towels', 'kettle ' || title, {title})"
+        return df.selectExpr(
+            "product_id", f"{category} AS category_id", "weight", f"{title} AS title", "brand", "region"
+        )
+
+    changed = {name: shifted(df) for name, df in sides.items()}
+    nodes = [*taxonomy(), ("v1", "wear > shoes > clogs", "wear > shoes > clogs", "wear > shoes")]
+    nodes = [(*node[:2], *node[2:]) for node in nodes if node[1] != "wear > shoes > sandals"]
+    tree = spark.createDataFrame(nodes, "taxonomy_version string, category_id string, path string, parent_id string")
+    settings = config.Settings(text=config.Text(hash_bits=16, facts=[]))
+    part = Branch("wear > shoes", folder / "model", first[1]["checksum"])
+    said = [
+        changed["rows"],
+        changed["calibrate"],
+        changed["tune"],
+        tree,
+        settings,
+        tmp_path / "work",
+        tmp_path / "model",
+    ]
+    result = train(*said, branch=part)
+    assert result["metrics"]["branch"] == "wear > shoes"
+    before, after = (model.load(str(one)) for one in (folder / "model", tmp_path / "model"))
+    known = len(before.arrays["idf"])
+    assert np.array_equal(before.arrays["idf"], after.arrays["idf"][:known])
+    assert len(after.arrays["idf"]) > known  # clogs are new
+    of = {n: {found.nodes[leaf]["id"]: dense(found)[:, at] for at, leaf in enumerate(found.tree.leaf)}
+          for n, found in (("before", before), ("after", after))}  # fmt: skip
+    assert set(of["after"]) == {*WORDS, "wear > shoes > clogs"} - {"wear > shoes > sandals"}
+    for category in set(of["after"]) & set(of["before"]):
+        kept = of["after"][category][[*range(known), -1]]
+        same = np.array_equal(of["before"][category], kept) and not of["after"][category][known:-1].any()
+        assert same == (not category.startswith("wear > shoes")), category
+    asked = spark.createDataFrame([("1", "Summer Clog Strap")], "product_id string, title string")
+    assert predict(asked, tmp_path / "model", keep=("product_id",)).head().category_id == "wear > shoes > clogs"
+
+
+def dense(found):
+    """All weights of a model, [features, categories], the bias last."""
+    arrays = found.arrays
+    head = np.concatenate(
+        [block[:, : last - start] for block, (start, last) in zip(arrays["head"], itertools.pairwise(arrays["edges"]))],
+        1,
+    )
+    tail = np.zeros((len(arrays["indptr"]) - 1, head.shape[1]), np.float32)
+    rows = np.repeat(np.arange(len(tail)), np.diff(arrays["indptr"]))
+    tail[rows, arrays["categories"]] = arrays["values"]
+    return np.concatenate([head, tail, arrays["bias"][None]])
+
+
+def test_a_branch_that_cannot_be_learnt_alone_is_refused(spark, sides, first, tmp_path):
+    folder, _ = first
+    part = Branch("wear > shoes", folder / "model")
+    with pytest.raises(UsageError, match=r"other features \(text\.pairs\): train all"):
+        trained(spark, sides, tmp_path, branch=part, pairs=0)
+    with pytest.raises(
+        UsageError, match="--branch: the taxonomy has no category 'wear > shoe'; the nearest is 'wear > shoes'"
+    ):
+        trained(spark, sides, tmp_path, branch=part._replace(name="wear > shoe"))
+    with pytest.raises(DataRefused, match="no category below 'wear > hats' has 2 training rows"):
+        trained(spark, sides, tmp_path, branch=part._replace(name="wear > hats"))
+    with pytest.raises(DataRefused, match="files were changed after training"):
+        trained(spark, sides, tmp_path, branch=part._replace(checksum="0" * 64))
+    fewer = [node for node in taxonomy() if "bath" not in node[1]]
+    tree = spark.createDataFrame(fewer, "taxonomy_version string, category_id string, path string, parent_id string")
+    settings = config.Settings(text=config.Text(hash_bits=16, facts=[]))
+    without = [df.where("category_id not like '%bath%'") for df in sides.values()]
+    with pytest.raises(
+        DataRefused, match="1 categories of the champion outside 'wear > shoes' are not in the taxonomy"
+    ):
+        train(*without, tree, settings, tmp_path / "work", tmp_path / "gone", branch=part)

@@ -50,6 +50,10 @@ def run(
     run_id: RunId = None,
     force: Annotated[bool, typer.Option(help="Run it although its inputs did not change")] = False,
     accept: Accept = None,
+    branch: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="train_text: learn anew only what is below this category, keep the rest"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read settings and inputs, print what would be done")
     ] = False,
@@ -57,7 +61,9 @@ def run(
     """Run one job, as a cluster scheduler calls it."""
     from shelfmark import pipeline as whole
 
-    settings = load_settings(env, set_, home, sources=sources, data=data, accept=accept)
+    if branch and job != "train_text":
+        raise UsageError(f"--branch is for train_text, not for {job}")
+    settings = load_settings(env, set_, home, sources=sources, data=data, accept=accept, branch=branch)
     if dry_run:
         whole.plan(job, settings, console)
         return

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from shelfmark import mirror as mlflow_mirror
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.tables import table
+from shelfmark.text.branch import Branch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +90,14 @@ def shadowed(models: DataFrame, model: str, version: str | None) -> DataFrame:
     """gold.models with a version as the one in shadow of its line; None: with none there."""
     this = F.lit(False) if version is None else F.col("model_version") == version
     return models.withColumn("shadow", F.when(F.col("model") == model, this).otherwise(F.col("shadow")))
+
+
+def branch(run: Run, model: str) -> Branch | None:
+    """The one branch this run is to learn anew (`--branch`), all else being the champion's; None: all is learnt."""
+    if run.settings.branch is None:
+        return None
+    known = current(run, model)
+    return Branch(run.settings.branch, Path(known.folder), known.checksum)
 
 
 def notes(trained: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -258,6 +258,37 @@ def merge_blocks(blocks: Sequence[tuple[int, int]], solved: Path, model: Path, p
     return size
 
 
+@njit(cache=True, nogil=True)
+def _add_tail(indptr, categories, values, column, out):
+    for i in range(len(indptr) - 1):
+        for j in range(indptr[i], indptr[i + 1]):
+            if column[categories[j]] >= 0:
+                out[i, column[categories[j]]] = values[j]
+
+
+def copy_block(block: tuple[int, int], work: Path, base: Base, features: int) -> None:
+    """Write the categories [first, last) with the weights they have in the model `base`, as `solve_block` would.
+
+    Of the `features` those of the base have their numbers, but that new ones of texts, which get no weight, come before
+    the words of facts.
+    """
+    first, last = block
+    names = ("edges", "head", "indptr", "categories", "values", "bias", "idf")
+    edges, head, indptr, categories, values, bias, idf = (load_array(base.folder / f"{name}.npy") for name in names)
+    numbers = base.old[first:last]
+    column = np.full(len(bias), -1, np.int32)
+    column[numbers] = np.arange(len(numbers))
+    weights = np.zeros((head.shape[1] + len(indptr) - 1, len(numbers)), np.float32)
+    for k, (b, number) in enumerate(zip(np.searchsorted(edges, numbers, "right") - 1, numbers)):
+        weights[: head.shape[1], k] = head[b, :, number - edges[b]]
+    _add_tail(indptr, categories, values, column, weights[head.shape[1] :])
+    if features > len(weights):
+        fresh, end = np.zeros((features - len(weights), len(numbers)), np.float32), Encoder(base.facts).cuts + len(idf)
+        weights = np.concatenate([weights[:end], fresh, weights[end:]])
+    arrays = sparse_columns(weights[HEAD:], first, 0)
+    save_block(work / "blocks", first, (*arrays, weights[:HEAD], bias[numbers]))
+
+
 def route_part(part: int, work: Path, model: Path) -> None:
     """Write routes.npy of a part: the blocks that the router of `model` thinks of for each row, uint16[rows, ROUTES]."""
     from shelfmark.text.model import best_blocks, read_weights
@@ -267,11 +298,15 @@ def route_part(part: int, work: Path, model: Path) -> None:
     save(part_folder(work, part) / "routes.npy", routes)
 
 
-def category_blocks(categories: int, tasks: int) -> list[tuple[int, int]]:
+def category_blocks(categories: int, tasks: int, cuts: Sequence[int] = ()) -> list[tuple[int, int]]:
     """Cut the categories, neighbours in the tree, into blocks of at most GROUP; about `tasks` of them or more.
 
     Siblings share their hard negatives, so a block of them skips the rows of other branches after the first pass.
+    No block reaches over one of the `cuts`.
     """
+    if inner := sorted({cut for cut in cuts if 0 < cut < categories}):
+        pieces = list(pairwise((0, *inner, categories)))
+        return [(low + a, low + b) for low, high in pieces for a, b in category_blocks(high - low, tasks)]
     blocks = max(-(-categories // GROUP), 1)
     blocks = -(-blocks // tasks) * tasks if blocks > tasks else blocks
     edges = np.linspace(0, categories, min(blocks, categories) + 1).round().astype(int)
@@ -287,10 +322,12 @@ def prepare(
     each: Each = in_process,
     tasks: int = 1,
     learnt: dict[str, Any] = NOTHING,
+    base: Path | None = None,
 ) -> dict[str, Any]:
     """Steps 2 and 3 over counted parts: writes lookup and idf to `model`; returns features and seconds per step.
 
-    tasks: tasks that run at one time; learnt: of the facts, as they were counted with.
+    tasks: tasks that run at one time; learnt: of the facts, as they were counted with; base: folder of a model whose
+    features keep their numbers and IDF, those it has not come behind them.
     """
     clock, encoder = _Clock(), Encoder(learnt)
     model.mkdir(parents=True, exist_ok=True)
@@ -298,13 +335,25 @@ def prepare(
     frequency = np.zeros(kernel.width(text.hash_bits), np.int64)
     for path in each(partial(count_columns, work=work, bits=text.hash_bits), bundles):
         frequency += np.load(path)
-    lookup, idf = kernel.vocabulary(frequency, rows, text.min_rows if rows > SMALL else 1)
+    before = base and (np.load(base / "lookup.npy"), np.load(base / "idf.npy"))
+    lookup, idf = kernel.vocabulary(frequency, rows, text.min_rows if rows > SMALL else 1, before)
     save(model / "lookup.npy", lookup)
     save(model / "idf.npy", idf)
     clock("vocabulary")
     each(partial(weigh_part, work=work, model=model, cuts=encoder.cuts), list(parts))
     clock("weigh")
     return {"features": len(idf) + encoder.size, "seconds": clock.seconds}
+
+
+class Base(NamedTuple):
+    """A model whose weights are kept but for a branch: its folder, the number each category has in it (int32[categories],
+    -1: not there), the branch, categories [first, last), which is learnt anew, and what was learnt of facts."""
+
+    folder: Path
+    old: np.ndarray
+    first: int
+    last: int
+    facts: dict[str, Any] = NOTHING
 
 
 def learn(
@@ -317,15 +366,17 @@ def learn(
     boost: np.ndarray | None = None,
     each: Each = in_process,
     tasks: int = 1,
+    base: Base | None = None,
 ) -> dict[str, Any]:
     """Steps 4 to 6 over weighed parts: writes the weights to `model`; returns counts and seconds per step.
 
-    boost: class weights float32[categories]; tasks: tasks that run at one time.
+    boost: class weights float32[categories]; tasks: tasks that run at one time; base: what is not learnt anew.
     """
     clock = _Clock()
     model.mkdir(parents=True, exist_ok=True)
     boost = np.ones(categories, np.float32) if boost is None else np.asarray(boost, np.float32)
-    blocks = category_blocks(categories, tasks)
+    blocks = category_blocks(categories, tasks, (base.first, base.last) if base else ())
+    fresh = [block for block in blocks if base is None or base.first <= block[0] < base.last]
     told = {"work": work, "parts": list(parts), "width": max(features, 1), "text": text}
     edges = None
     if len(blocks) > ROUTED:
@@ -337,8 +388,11 @@ def learn(
         each(partial(merge_blocks, solved=work / "router", model=model, prefix="router_"), [routers])
         each(partial(route_part, work=work, model=model), list(parts))
         clock("route")
-    solved = each(partial(solve_block, **told, boost=boost, edges=edges), blocks)
+    solved = each(partial(solve_block, **told, boost=boost, edges=edges), fresh)
     clock("solve")
+    if base is not None:
+        others = [block for block in blocks if block not in fresh]
+        each(partial(copy_block, work=work, base=base, features=features), others)
     kept = each(partial(merge_blocks, solved=work / "blocks", model=model), [blocks])[0]
     clock("merge")
     return {

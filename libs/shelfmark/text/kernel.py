@@ -235,18 +235,22 @@ def document_frequency(columns: np.ndarray, bits: int) -> np.ndarray:
     return np.bincount(columns, minlength=width(bits))
 
 
-def vocabulary(frequency: np.ndarray, rows: int, min_rows: int) -> tuple[np.ndarray, np.ndarray]:
+def vocabulary(
+    frequency: np.ndarray, rows: int, min_rows: int, before: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The columns that are learnt from, numbered by falling document frequency.
 
+    before: lookup and idf of a model that keeps its numbers and weights; what was not learnt from then comes behind.
     Returns lookup int32[width(bits)] (-1: not learnt from) and idf float32[learnt], the smoothed
     ln((1 + n) / (1 + df)) + 1 of scikit-learn. Frequent columns get neighbouring numbers: their weights share pages.
     """
-    known = np.flatnonzero(frequency >= min_rows)
+    lookup, idf = before or (np.full(len(frequency), -1, np.int32), np.empty(0, np.float32))
+    known = np.flatnonzero((frequency >= min_rows) & (lookup < 0))
     order = known[np.argsort(-frequency[known], kind="stable")]
-    lookup = np.full(len(frequency), -1, np.int32)
-    lookup[order] = np.arange(len(order), dtype=np.int32)
-    idf = np.log((1 + rows) / (1 + frequency[order])) + 1
-    return lookup, idf.astype(np.float32)
+    lookup = lookup.copy()
+    lookup[order] = np.arange(len(idf), len(idf) + len(order), dtype=np.int32)
+    fresh = np.log((1 + rows) / (1 + frequency[order])) + 1
+    return lookup, np.concatenate([idf, fresh.astype(np.float32)])
 
 
 @njit(cache=True, nogil=True)

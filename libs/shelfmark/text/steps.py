@@ -5,6 +5,7 @@ A part is a folder (fit.py) below a work folder that driver and executors both s
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from shelfmark.config import Settings, Text
-from shelfmark.errors import DataRefused
+from shelfmark.errors import DataRefused, UsageError
 from shelfmark.labels.weights import class_weights
 from shelfmark.text import fit, model, stated
 from shelfmark.text.facts import NOTHING
@@ -138,6 +139,18 @@ def _write_part(work: Path, part: int, batches, text: Text, learnt: dict[str, An
 def kept(part: int, work: Path, name: str) -> np.ndarray:
     """A column that was kept of the rows of a part, texts."""
     return np.load(fit.part_folder(work, part) / f"kept_{name}.npy")
+
+
+def named(name: str, known: dict[str, tuple[str, str | None]], where: str) -> str:
+    """The id of a category that a person wrote as path or id; `UsageError` where the taxonomy has none such."""
+    ids = {path: category for category, (path, _) in known.items()} | {category: category for category in known}
+    if name not in ids:
+        near = difflib.get_close_matches(name, ids, 1, 0.0)
+        raise UsageError(
+            f"{where}: the taxonomy has no category {name!r}{f'; the nearest is {near[0]!r}' if near else ''}: write its "
+            "path, levels joined by ' > '"
+        )
+    return ids[name]
 
 
 def spots(nodes: list[dict], known: dict[str, tuple[str, str | None]]) -> dict[str, int]:

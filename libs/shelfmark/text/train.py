@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import shutil
@@ -29,9 +28,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from shelfmark.config import Decision, Settings
-from shelfmark.errors import DataRefused, UsageError
+from shelfmark.errors import DataRefused
 from shelfmark.text import calibrate as calibration
 from shelfmark.text import fit, model, steps
+from shelfmark.text.branch import Branch
+from shelfmark.text.branch import read as read_branch
 from shelfmark.text.facts import Encoder
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def train(
     settings: Settings,
     workdir: Path | str,
     model_dir: Path | str,
+    branch: Branch | None = None,
 ) -> dict[str, Any]:
     """Train on `rows`, calibrate on `calibrate`, measure on `tune`; the model's files are written to `model_dir`.
 
@@ -63,7 +65,7 @@ def train(
     `settings.text.fields`, what `settings.text.facts` are read from (`stated.columns`) and, where regions are to have
     curves and thresholds of their own, region. taxonomy: category_id,
     path, parent_id, taxonomy_version of one version. workdir: scratch that driver and executors both see; emptied
-    before and after. model_dir: made, must be empty.
+    before and after. model_dir: made, must be empty. branch: what alone is learnt anew, and the model all else is of (branch.py).
 
     Returns what gold.models wants and more: categories, training_rows (after the cap), taxonomy_version, checksum,
     metrics (of the tune side: rows, accuracy, macro_f1, coverage, accepted_accuracy, and `before`, of the scores' softmax,
@@ -78,32 +80,43 @@ def train(
     work.mkdir(parents=True)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return _train(rows, calibrate, tune, taxonomy, settings, work, folder)
+        return _train(rows, calibrate, tune, taxonomy, settings, work, folder, branch)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, folder: Path) -> dict[str, Any]:
+def _train(
+    rows, calibrate, tune, taxonomy, settings: Settings, work: Path, folder: Path, branch: Branch | None
+) -> dict[str, Any]:
     text, started, seconds = settings.text, time.perf_counter(), {}
     context = rows.sparkSession.sparkContext
     tasks = max(context.defaultParallelism, 1)
     version, known = steps.taxonomy_of(taxonomy)
     usable = F.col("category_id").isNotNull() & (F.col("weight") > 0)
     support = {r["category_id"]: r["count"] for r in rows.where(usable).groupBy("category_id").count().collect()}
+    kept_model = read_branch(branch, known, text) if branch else None
+    if kept_model:
+        support = {c: n for c, n in support.items() if c in kept_model.below}
     learnt = [category for category, n in support.items() if n >= text.min_support]
     below = sorted(set(support) - set(learnt))
     if not learnt:
+        where = f" below {branch.name!r}" if branch else ""
         raise DataRefused(
-            f"no category has {text.min_support} training rows ({len(support)} categories, {sum(support.values())} rows): "
+            f"no category{where} has {text.min_support} training rows ({len(support)} categories, {sum(support.values())} rows): "
             "lower text.min_support or bring more labels"
         )
     if len(learnt) > 1 << 16:
         raise DataRefused(f"{len(learnt)} categories have enough rows, a model holds 65536: raise text.min_support")
+    facts = None
+    if kept_model:
+        support |= {category: kept_model.about["support"][category] for category in kept_model.outside}
+        learnt += kept_model.outside
+        facts = kept_model.about["facts"]
     targets = _targets(settings.decision, known)
     nodes, tree = model.make_tree(learnt, known)
     plan = steps.Plan(
-        settings, context, work, folder, steps.learn_facts(rows.where(usable), sum(support.values()), text), nodes, tree,
-        steps.spots(nodes, known),
+        settings, context, work, folder, facts or steps.learn_facts(rows.where(usable), sum(support.values()), text), nodes,
+        tree, steps.spots(nodes, known),
     )  # fmt: skip
     order = plan.order
     counts = np.array([support[category] for category in order])
@@ -117,7 +130,9 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
     n_rows = sum(steps.write_parts(sampled, parts, work / "train", plan, order))
     seconds["grams"] = time.perf_counter() - started
     log.info("text features of %d rows in %d parts", n_rows, parts)
-    prepared = fit.prepare(work / "train", folder, range(parts), n_rows, text, plan.tasks, tasks, plan.learnt)
+    prepared = fit.prepare(
+        work / "train", folder, range(parts), n_rows, text, plan.tasks, tasks, plan.learnt, branch and branch.folder
+    )
 
     started = time.perf_counter()
     sides = [
@@ -127,7 +142,7 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
     seconds["sides"] = time.perf_counter() - started
     solve = partial(
         fit.learn, work / "train", parts=range(parts), features=prepared["features"], categories=len(order), text=text,
-        each=plan.tasks, tasks=tasks,
+        each=plan.tasks, tasks=tasks, base=kept_model and kept_model.base(order, tree, nodes),
     )  # fmt: skip
     result, chosen = _learn(plan, solve, kept, sides[1])
     seconds |= prepared.pop("seconds") | result.pop("seconds")
@@ -149,7 +164,7 @@ def _train(rows, calibrate, tune, taxonomy, settings: Settings, work: Path, fold
         "training_rows": n_rows,
         "taxonomy_version": version,
         "checksum": model.checksum(folder),
-        "metrics": {**measured, **fitted, **chosen},
+        "metrics": {**measured, **fitted, **chosen} | ({"branch": known[kept_model.root][0]} if kept_model else {}),
         "below_support": [
             {"category_id": c, "path": known.get(c, (None, None))[0], "support": support[c]} for c in below
         ],
@@ -269,16 +284,9 @@ def _targets(decision: Decision, known: dict[str, tuple[str, str | None]]) -> di
 
     Of a region's target and a category's the stricter holds.
     """
-    ids = {path: category for category, (path, _) in known.items()} | {category: category for category in known}
-    branches = {}
-    for name, target in decision.by_category.items():
-        if name not in ids:
-            near = difflib.get_close_matches(name, ids, 1, 0.0)
-            raise UsageError(
-                f"decision.by_category: the taxonomy has no category {name!r}"
-                f"{f'; the nearest is {near[0]!r}' if near else ''}: write its path, levels joined by ' > '"
-            )
-        branches[ids[name]] = target
+    branches = {
+        steps.named(name, known, "decision.by_category"): target for name, target in decision.by_category.items()
+    }
     regions: dict[str, float | None] = {model.ANY: None, **decision.by_region}
     found = {}
     for region, of_region in regions.items():
