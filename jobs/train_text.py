@@ -2,7 +2,7 @@
 
 from shelfmark.labels import examples, persons
 from shelfmark.run import Run
-from shelfmark.text import challenger, champion, train
+from shelfmark.text import augment, challenger, champion, train
 
 MODEL = "text"
 
@@ -14,6 +14,11 @@ def main(run: Run) -> None:
     learning = examples.aged(rows.where("side = 'train'"), run.settings.text.half_life_days, run.run_date)
     if run.settings.text.trim is not None:
         learning = examples.trimmed(learning, run.read("gold.label_issues"), run.settings.text.trim)
+    if run.settings.text.pseudo_weight:
+        accepted = champion.accepted_unlabelled(run, MODEL, labels).cache()
+        run.note(pseudo_labels=accepted.count())
+        learning = learning.unionByName(examples.aged(accepted, run.settings.text.half_life_days, run.run_date))
+    learning = augment.augmented(learning, run.settings.text.augment, run.settings.text.augment_below)
     trained = train.train(
         learning,
         rows.where("side = 'calibrate'"),

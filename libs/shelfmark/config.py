@@ -183,6 +183,19 @@ class Text(Section):
         ge=0,
         description="labels that the newest audit contradicts by this margin or more are not learnt from; null: all are",
     )
+    pseudo_weight: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="weight of what the champion accepted among products without a label; 0: not learnt from",
+    )
+    pseudo_share: float = Field(
+        1.0, gt=0, description="such rows of a category at the most, in terms of its labelled ones"
+    )
+    augment: int = Field(
+        0, ge=0, le=10, description="altered copies of each title of a rare category that are learnt from"
+    )
+    augment_below: int = Field(50, ge=2, description="training rows below which a category is rare")
     max_rows_per_category: int = Field(20_000, ge=10, description="training rows taken of a category at the most")
     top_k: int = Field(5, ge=1, description="categories kept per prediction")
 

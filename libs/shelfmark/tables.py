@@ -153,6 +153,20 @@ TABLES: dict[str, Table] = {
                 Field("source_key", "string", "the source's own key, or a content hash where it has none", False),
                 _REGION,
                 *_PRODUCT,
+                Field(
+                    "colour",
+                    "string",
+                    "colours by their English names, comma separated: of the attribute, else the title",
+                ),
+                Field("size", "string", "size of clothes and shoes, e.g. xl or 42: of the attribute, else the title"),
+                Field("material", "string", "materials by their English names: of the attribute, else the title"),
+                Field(
+                    "amount", "double", "weight, volume or length that the title states, in `amount_unit`, of all packs"
+                ),
+                Field("amount_unit", "string", "base unit of the amount: g, ml, mm, ..."),
+                Field(
+                    "model_code", "string", "the title's word that looks like a model number; model_number is as stated"
+                ),
                 Field("problems", "string", "what normalising could not use, comma separated, e.g. gtin_check_digit"),
                 Field("source_updated_at", "timestamp", "the record's own time stamp where the feed has one"),
                 Field("content_hash", "string", "hash of the business columns: equal means unchanged", False),

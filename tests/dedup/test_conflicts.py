@@ -2,6 +2,7 @@
 
 import pytest
 
+from shelfmark import traits
 from shelfmark.dedup import conflicts
 
 
@@ -20,7 +21,7 @@ from shelfmark.dedup import conflicts
     ],
 )
 def test_figures_written_in_two_ways_are_equal(one, other):
-    assert conflicts.numbers(one) == conflicts.numbers(other) != ()
+    assert traits.numbers(one) == traits.numbers(other) != ()
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_figures_written_in_two_ways_are_equal(one, other):
     ],
 )
 def test_other_figures_are_other_figures(one, other):
-    assert conflicts.numbers(one) != conflicts.numbers(other)
+    assert traits.numbers(one) != traits.numbers(other)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_other_figures_are_other_figures(one, other):
     ],
 )
 def test_colours_have_one_name_in_every_language(title, attributes, expected):
-    assert conflicts.colours(title, attributes) == expected
+    assert traits.colours(title, attributes) == expected
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_colours_have_one_name_in_every_language(title, attributes, expected):
     ],
 )
 def test_sizes_are_read_from_the_attribute_or_the_title(title, attributes, expected):
-    assert conflicts.sizes(title, attributes) == expected
+    assert traits.sizes(title, attributes) == expected
 
 
 def test_words_that_stand_against_each_other_are_a_conflict():
@@ -97,7 +98,7 @@ def test_words_that_stand_against_each_other_are_a_conflict():
 
 
 def test_editions_of_one_name():
-    assert conflicts.editions("iPhone 8 Plus") == {"plus"} != conflicts.editions("iPhone 8")
+    assert traits.editions("iPhone 8 Plus") == {"plus"} != traits.editions("iPhone 8")
 
 
 def test_brands_and_models_are_compared_without_their_writing():
@@ -107,8 +108,8 @@ def test_brands_and_models_are_compared_without_their_writing():
 
 
 def test_quantities_are_compared_in_base_units():
-    one = conflicts.quantities((("Weight", "1.5", "kg"), ("material", "oak", None)))
-    assert one == conflicts.quantities((("weight", "1500", "g"),)) == {"weight": "1500g"}
+    one = traits.quantities((("Weight", "1.5", "kg"), ("material", "oak", None)))
+    assert one == traits.quantities((("weight", "1500", "g"),)) == {"weight": "1500g"}
 
 
 def test_prices_more_than_a_factor_apart_are_a_conflict():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shelfmark.ingest import normalise
 from shelfmark.ingest.categories import join_levels, split_path
 from shelfmark.ingest.identifiers import brand_key, clean_brand, gtin, model_number, usual_spelling
 from shelfmark.ingest.jsonpath import follow, parse_path
@@ -297,3 +298,27 @@ def test_json_paths():
     assert follow("text", parse_path("[0]")) == []
     with pytest.raises(ValueError, match=r"\[x"):
         parse_path("a[x")
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Leinenhemd dunkelblau, Größe XL", ("dark blue", "xl", None, None, None, None)),
+        ("Men's Cotton Shirt (Red, M)", ("red", "m", "cotton", None, None, None)),
+        ("Wasserkocher Edelstahl 1,7 Liter WK-3412X", (None, None, "stainless steel", 1700.0, "ml", "WK-3412X")),
+        ("Orange juice 6 x 330 ml", (None, None, None, 1980.0, "ml", None)),
+        ("iPhone 12 128 GB", (None, None, None, 128.0, "GB", None)),
+        ("3-in-1 brush", (None, None, None, None, None, None)),
+    ],
+)
+def test_traits_are_read_from_titles(title, expected):
+    product = normalise.Product(title=title)
+    normalise._extract_traits(product)
+    found = (product.colour, product.size, product.material, product.amount, product.amount_unit, product.model_code)
+    assert found == expected
+
+
+def test_what_an_attribute_states_goes_before_the_title():
+    product = normalise.Product(title="Red shirt", attributes=[("farbe", "Grün", None), ("material", "Seide", None)])
+    normalise._extract_traits(product)
+    assert (product.colour, product.material) == ("green", "silk")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from shelfmark import traits
 from shelfmark.dedup import bands, conflicts, decisions, kernel, survivors
 from shelfmark.dedup.survivors import FACTS, Offer
 
@@ -68,7 +69,7 @@ def against(a: Offer, b: Offer, similarity: float, threshold: float) -> list[str
     reasons = []
     if not a.title or not b.title:
         reasons.append("a record has no title")
-    for name, of in (("figures", conflicts.numbers), ("edition words", conflicts.editions)):
+    for name, of in (("figures", traits.numbers), ("edition words", traits.editions)):
         if of(a.title) != of(b.title):
             reasons.append(f"{name} differ: {_said(of(a.title))} and {_said(of(b.title))}")
     if a.model and b.model and a.model != b.model:
@@ -101,7 +102,7 @@ def _variants(a: Offer, b: Offer) -> list[str]:
     ):
         if one and other and one != other:
             reasons.append(f"{name} differ: {_said(one)} and {_said(other)}")
-    ours, theirs = conflicts.quantities(a.attributes), conflicts.quantities(b.attributes)
+    ours, theirs = traits.quantities(a.attributes), traits.quantities(b.attributes)
     for name in sorted(ours.keys() & theirs.keys()):
         if ours[name] != theirs[name]:
             reasons.append(f"{name} differs: {ours[name]} and {theirs[name]}")

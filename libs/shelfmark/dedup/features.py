@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from shelfmark.dedup import conflicts, kernel, words
+from shelfmark import traits, words
+from shelfmark.dedup import conflicts, kernel
 
 FEATURES = {
     "title_cosine": "cosine of the titles' terms, weighted by rarity",
@@ -212,7 +213,7 @@ def prepare(offers: pa.Table, rarity: Rarity) -> Offers:
         {*some, *more, *filter(None, (brand, model))} for some, more, brand, model in zip(terms, prose, brands, models)
     ]
     figures = [_figures(title) for title in texts.title]
-    quantities = [conflicts.quantities(some) for some in attributes]
+    quantities = [traits.quantities(some) for some in attributes]
     codes = [_codes(title, model) for title, model in zip(texts.title, models)]
     squeezed = [text.replace(" ", "") for text in texts.normal]
     everything = [f"{text} {model or ''} {brand or ''}" for text, model, brand in zip(squeezed, models, brands)]
@@ -246,9 +247,9 @@ def prepare(offers: pa.Table, rarity: Rarity) -> Offers:
         grams_at=grams_at,
         grams_weight=rarity.grams[_gram_bucket(grams)] * np.float32(Rarity.STEP),
         **_figure_arrays(figures),
-        **plain("editions", [conflicts.editions(title) for title in texts.title]),
-        **plain("colours", [conflicts.colours(title, some) for title, some in zip(texts.title, attributes)]),
-        **plain("sizes", [conflicts.sizes(title, some) for title, some in zip(texts.title, attributes)]),
+        **plain("editions", [traits.editions(title) for title in texts.title]),
+        **plain("colours", [traits.colours(title, some) for title, some in zip(texts.title, attributes)]),
+        **plain("sizes", [traits.sizes(title, some) for title, some in zip(texts.title, attributes)]),
         quantities=named,
         quantities_at=names_at,
         quantity_names=name_keys,
@@ -305,8 +306,8 @@ def _grams(normal: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=65_536)
 def _terms(title: str, normal: str) -> tuple[str, ...]:
-    """Words without a digit as they are, figures and codes as `conflicts.numbers` has them: "64 GB" is "64gb"."""
-    return (*(word for word in normal.split() if not any(map(str.isdigit, word))), *conflicts.numbers(title))
+    """Words without a digit as they are, figures and codes as `traits.numbers` has them: "64 GB" is "64gb"."""
+    return (*(word for word in normal.split() if not any(map(str.isdigit, word))), *traits.numbers(title))
 
 
 def _prose(text: str) -> set[str]:
@@ -324,18 +325,18 @@ def _figures(title: str) -> list[tuple[str, str, str, float]]:
     The value is that of a quantity with a unit, for figures that are rounded; NaN of others, which are equal or not.
     """
     found = []
-    for one in conflicts.numbers(title):
+    for one in traits.numbers(title):
         match = _FIGURE.match(one)
         if match and match[2]:
             found.append((one, match[2], one, _value(match[1])))
         else:
             found.append((one, "code", one, np.nan))
     # A bare figure is of the kind that the word before it says: size 40 against size 42, iphone 7 against iphone 8.
-    tokens = conflicts._tokens(title)
+    tokens = traits.tokens(title)
     for i, (before, token) in enumerate(pairwise(tokens)):
         following = tokens[i + 2] if i + 2 < len(tokens) else ""
         if before.isalpha() and _BARE.fullmatch(token) and following not in words.SPACED:
-            figure = conflicts._quantity(token, None)
+            figure = traits.quantity_text(token, None)
             found.append((f"{before} {figure}", f"after {before}", figure, np.nan))
     return found
 

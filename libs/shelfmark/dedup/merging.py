@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shelfmark import traits
 from shelfmark.dedup import conflicts, fields, packed
 
 ROWS = 16_384  # records merged at a time: a few dozen MB with their descriptions
@@ -97,7 +98,7 @@ def _ordered(groups: list[Group], ranks: list[list[int]], ids: list[str]) -> lis
     return [sorted(group, key=lambda i: (ranks[i], ids[i])) for group in groups]
 
 
-def _attributes(column: pa.ChunkedArray) -> list[list[conflicts.Attribute]]:
+def _attributes(column: pa.ChunkedArray) -> list[list[traits.Attribute]]:
     """Each record's attributes as tuples; far quicker than the dicts that to_pylist makes."""
     lists = column.combine_chunks()
     flat = lists.flatten()
@@ -107,14 +108,14 @@ def _attributes(column: pa.ChunkedArray) -> list[list[conflicts.Attribute]]:
 
 
 def _joined(
-    groups: list[Group], stated: list[list[conflicts.Attribute]], known: list[bool], gave: list[dict[int, list[str]]]
-) -> Iterator[list[conflicts.Attribute] | None]:
+    groups: list[Group], stated: list[list[traits.Attribute]], known: list[bool], gave: list[dict[int, list[str]]]
+) -> Iterator[list[traits.Attribute] | None]:
     """The attributes of each group: a record adds those whose names the records before it do not state.
 
     No attributes are an empty list or null as its records have it, so that a record alone is as it was in a group.
     """
     for group, given in zip(groups, gave):
-        joined: list[conflicts.Attribute] = []
+        joined: list[traits.Attribute] = []
         names_known: set[str] = set()
         for i in group:
             fresh = [attribute for attribute in stated[i] if attribute[0] not in names_known]
@@ -140,7 +141,7 @@ def _union(
 
 
 def _conflicts(
-    rows: pa.Table, groups: list[Group], orders: dict[str, list[Group]], stated: list[list[conflicts.Attribute]]
+    rows: pa.Table, groups: list[Group], orders: dict[str, list[Group]], stated: list[list[traits.Attribute]]
 ) -> Iterator[list[tuple] | None]:
     """What the records of each group disagree on, as the column conflicts."""
     ids, sources = rows["product_id"].to_pylist(), rows["source"].to_pylist()

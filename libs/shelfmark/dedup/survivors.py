@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shelfmark import traits
 from shelfmark.dedup import components, conflicts, decisions, groups, kernel, packed, precedence
 from shelfmark.dedup.variants import variant_groups
 
@@ -72,7 +73,7 @@ class Offer:
     link: str | None
     model: str | None
     price: float | None
-    attributes: tuple[conflicts.Attribute, ...]
+    attributes: tuple[traits.Attribute, ...]
     rank: tuple
     listing: int
     facts: int
@@ -87,13 +88,13 @@ class Offer:
     @property
     def colours(self) -> frozenset[str]:
         if self._colours is None:
-            self._colours = conflicts.colours(self.title, self.attributes)
+            self._colours = traits.colours(self.title, self.attributes)
         return self._colours
 
     @property
     def sizes(self) -> frozenset[str]:
         if self._sizes is None:
-            self._sizes = conflicts.sizes(self.title, self.attributes)
+            self._sizes = traits.sizes(self.title, self.attributes)
         return self._sizes
 
 
@@ -280,7 +281,7 @@ def _value(get: Callable[[Offer], object]) -> Callable[[Group], object]:
 _VARIANT_FIELDS = (_value(lambda o: o.brand), _value(lambda o: o.colours), _value(lambda o: o.sizes))
 _TITLE_FIELDS = (
     # Figures and edition words have to be equal even where one title has none: hence tuples, which are never empty.
-    lambda group: (conflicts.numbers(group.survivor.title), conflicts.editions(group.survivor.title)),
+    lambda group: (traits.numbers(group.survivor.title), traits.editions(group.survivor.title)),
     _value(lambda o: o.model),
     *_VARIANT_FIELDS,
 )
@@ -309,7 +310,7 @@ def _refine_quantities(some: list[Group]) -> list[list[Group]]:
     stated = {id(group): {} for group in some}
     for group in some:
         for member in group.members:
-            for name, value in conflicts.quantities(member.attributes).items():
+            for name, value in traits.quantities(member.attributes).items():
                 stated[id(group)].setdefault(name, value)
     lists = [some]
     for name in sorted(set().union(*stated.values())):

@@ -15,7 +15,8 @@ import re
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
-from shelfmark.dedup import conflicts, words
+from shelfmark import traits, words
+from shelfmark.dedup import conflicts
 
 if TYPE_CHECKING:
     from shelfmark.dedup.survivors import Group, Offer
@@ -67,14 +68,14 @@ def _alike(found: list[Group]) -> Iterator[list[Group]]:
 def _wording(title: str) -> Hashable:
     """What has to be equal: words, codes and figures without a unit, editions."""
     said = tuple(sorted(word for word in conflicts.wording(title) if word not in _OF_SIZES))
-    figures = tuple(one for one in conflicts.numbers(title) if not _MEASURE.fullmatch(one) and one not in _OF_SIZES)
-    return said, figures, conflicts.editions(title) - _OF_SIZES
+    figures = tuple(one for one in traits.numbers(title) if not _MEASURE.fullmatch(one) and one not in _OF_SIZES)
+    return said, figures, traits.editions(title) - _OF_SIZES
 
 
 def _differing(offer: Offer) -> Hashable:
     """What may differ: quantities with a unit, colours, sizes."""
-    measures = tuple(one for one in conflicts.numbers(offer.title) if _MEASURE.fullmatch(one))
-    return measures, offer.colours, offer.sizes, frozenset(conflicts.quantities(offer.attributes).items())
+    measures = tuple(one for one in traits.numbers(offer.title) if _MEASURE.fullmatch(one))
+    return measures, offer.colours, offer.sizes, frozenset(traits.quantities(offer.attributes).items())
 
 
 def _brand(group: Group) -> str | None:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from shelfmark import traits
 from shelfmark.ingest import identifiers, prices
 from shelfmark.ingest.categories import SEPARATOR, join_levels, split_path
 from shelfmark.ingest.jsonpath import follow, parse_path
@@ -47,6 +48,12 @@ class Product:
     language: str | None = None
     item_group: str | None = None
     image: str | None = None
+    colour: str | None = None
+    size: str | None = None
+    material: str | None = None
+    amount: float | None = None
+    amount_unit: str | None = None
+    model_code: str | None = None
     problems: str | None = None
     source_updated_at: datetime | None = None
     reject_rule: str | None = None
@@ -121,6 +128,7 @@ def compile_source(source: Source) -> Callable[[Record], Product]:
         product.attributes = attributes_of(record, title, problems)
         if title is not None:
             product.language = language_of(record, title, region, problems)
+            _extract_traits(product)
         text = group_of(record)
         if text:
             product.item_group = text.strip() or None
@@ -436,6 +444,18 @@ def _attribute(name: str, value: str) -> Attribute | None:
         if measured is not None:
             return name, plain(measured.total), measured.unit
     return name, value, None
+
+
+def _extract_traits(product: Product) -> None:
+    """What title and attributes say of colour, size, material, amount and model, in one spelling for all languages."""
+    title, attributes = product.title or "", tuple(product.attributes)
+    colours = traits.colours(title, attributes) - {"inox"}  # a finish that tells variants apart, and a material
+    product.colour = ", ".join(sorted(colours)) or None
+    product.size = ", ".join(sorted(traits.sizes(title, attributes))) or None
+    product.material = ", ".join(sorted(traits.materials(title, attributes))) or None
+    if amount := next((one for one in quantities(title) if one.unit != "pcs"), None):
+        product.amount, product.amount_unit = float(amount.total), amount.unit
+    product.model_code = traits.model_code(title)
 
 
 def _title_quantities(title: str) -> Iterable[Attribute]:

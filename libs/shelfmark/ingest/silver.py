@@ -27,9 +27,22 @@ BUSINESS = (
 )  # fmt: skip
 """Columns whose change makes a product changed; times, positions and notes are not among them."""
 
-_MADE = ("product_id", "source_key", *BUSINESS, "problems", "source_updated_at", "reject_rule", "reject_reason")
+TRAITS = ("colour", "size", "material", "amount", "amount_unit", "model_code")
+"""Columns read out of the business columns: no change of their own."""
+
+_MADE = (
+    "product_id",
+    "source_key",
+    *BUSINESS,
+    *TRAITS,
+    "problems",
+    "source_updated_at",
+    "reject_rule",
+    "reject_reason",
+)
 _ATTRIBUTE = pa.struct([("name", pa.string()), ("value", pa.string()), ("unit", pa.string())])
 _ARROW = {
+    "amount": pa.float64(),
     "price": pa.decimal128(18, 2),
     "price_high": pa.decimal128(18, 2),
     "source_updated_at": pa.timestamp("us", tz="UTC"),

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from shelfmark import mirror as mlflow_mirror
 from shelfmark.errors import DataRefused, UsageError
+from shelfmark.labels import pseudo
 from shelfmark.tables import table
 from shelfmark.text.branch import Branch
 
@@ -98,6 +99,16 @@ def branch(run: Run, model: str) -> Branch | None:
         return None
     known = current(run, model)
     return Branch(run.settings.branch, Path(known.folder), known.checksum)
+
+
+def accepted_unlabelled(run: Run, model: str, labels: DataFrame) -> DataFrame:
+    """What the champion accepted of products without a label (pseudo.py); none where nothing was predicted yet."""
+    settings, champions = run.settings.text, _first(run, model, F.col("champion"))
+    version = champions.model_version if champions else None
+    mine = run.read("gold.predictions").where((F.col("model") == model) & (F.col("model_version") == version))
+    newest = mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
+    told = run.read("silver.catalogue"), labels, run.read("silver.splits"), newest
+    return pseudo.accepted(*told, settings.pseudo_weight, settings.pseudo_share)
 
 
 def notes(trained: dict[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def write_parts(
         rows.withColumns(some)
         .select("product_id", "category_id", trust, facts, *text.fields, *some)
         .repartition(parts, "product_id")
-        .sortWithinPartitions(F.xxhash64("product_id"), "product_id", "category_id")
+        .sortWithinPartitions(F.xxhash64("product_id"), "product_id", "category_id", *text.fields)
     )
     words = tokens(spread, text.fields).select("tokens", "category_id", "weight", "facts", *some)
     writer = _part_writer(str(work), text, plan.learnt, order, keep, first)

@@ -1,4 +1,4 @@
-"""Words that tell variants apart, in the languages of the feeds: units, colours, sizes, editions, fillers."""
+"""Words that tell variants apart, in the languages of the feeds: units, colours, sizes, materials, editions, fillers."""
 
 from __future__ import annotations
 
@@ -110,6 +110,56 @@ COLOUR_ATTRIBUTES = _set(
 )
 """Names of an attribute that holds a colour."""
 
+MATERIALS = """
+cotton: baumwolle, coton, algodón, algodon, cotone, コットン, 綿, सूती
+leather: leder, cuir, cuero, piel, pelle, レザー, 革, चमड़ा
+faux leather: kunstleder, simili cuir, polipiel, ecopelle, pu leather, synthetic leather, artificial leather, leatherette
+suede: wildleder, veloursleder, daim, ante, camoscio, スエード
+wool: wolle, laine, lana, ウール, ऊनी
+silk: seide, soie, seda, seta, シルク, 絹, रेशम
+linen: leinen, lin, lino, リネン, 麻
+polyester: poliéster, poliester, poliestere, ポリエステル
+nylon: polyamid, polyamide, poliamida, ナイロン
+denim: jeansstoff, デニム
+velvet: samt, velours, terciopelo, velluto, ベルベット
+fleece: forro polar, polaire, フリース
+rubber: gummi, caoutchouc, goma, caucho, gomma, ゴム, रबर
+silicone: silikon, silicona, シリコン
+plastic: kunststoff, plastik, plastique, plástico, plastico, plastica, プラスチック, प्लास्टिक
+wood: holz, bois, madera, legno, wooden, hölzern, 木製, लकड़ी
+bamboo: bambus, bambou, bambú, bambu, bambù, 竹
+glass: glas, verre, vidrio, cristal, vetro, ガラス, कांच
+ceramic: keramik, céramique, cerámica, ceramica, 陶器
+porcelain: porzellan, porcelaine, porcelana, porcellana, 磁器
+stainless steel: edelstahl, acier inoxydable, acero inoxidable, acciaio inox, acciaio inossidabile, inox, ステンレス
+steel: stahl, acier, acero, acciaio
+aluminium: aluminum, alu, aluminio, alluminio, アルミ
+brass: messing, laiton, latón, ottone, 真鍮, पीतल
+copper: kupfer, cuivre, cobre, rame, 銅, तांबा
+iron: eisen, fer, hierro, ferro, cast iron, gusseisen
+marble: marmor, marbre, mármol, marmo, 大理石
+paper: papier, papel, carta, 紙
+cashmere: kaschmir, cachemire, cachemira, カシミヤ
+acrylic: acryl, acrylique, acrílico, acrilico, アクリル
+viscose: viskose, viscosa, rayon
+canvas: segeltuch, lona, キャンバス
+"""
+"""English name: the same in German, French, Spanish, Italian, Japanese, Hindi."""
+MATERIAL_OF: dict[str, str] = {}
+for _line in MATERIALS.strip().splitlines():
+    _name, _, _rest = _line.partition(":")
+    MATERIAL_OF.update((word.strip(), _name) for word in (_name, *_rest.split(",")))
+for _word in _set("fer ferro carta papel cristal paper glas canvas piel lin"):
+    del MATERIAL_OF[_word]  # words of several meanings: a letter, a menu, a part of "perforated"
+
+MATERIAL_ATTRIBUTES = _set(
+    """
+    material materials fabric fabric_type stoff matière matiere composition materiale tessuto tejido tela 素材 सामग्री
+    material_type
+    """
+)
+"""Names of an attribute that holds a material."""
+
 SIZE_ATTRIBUTES = _set(
     """
     size sizes größe groesse grösse taille pointure talla talle tamaño taglia misura サイズ आकार size_name
@@ -162,3 +212,24 @@ LEGAL = _set(
     """
 )
 """Legal forms, which some feeds write behind a brand."""
+
+_SYNONYMS = """
+trainers sneakers | tee tshirt t-shirt | pullover jumper sweater | trousers pants | sofa couch settee | fridge refrigerator
+hoover vacuum | mobile cellphone smartphone | tv television | torch flashlight | nappy diaper | nappies diapers | cot crib
+stroller pram pushchair | earphones earbuds | headphones headset | laptop notebook | rug carpet | curtain drape
+spectacles eyeglasses | handbag purse | rucksack backpack | dressing-gown bathrobe | soda pop | crisps chips
+sweets candy | biscuit cookie | biscuits cookies | tap faucet | hob cooktop | bin trashcan | duvet comforter quilt
+turnschuhe sneaker laufschuhe | handy smartphone | fernseher tv | sessel armsessel | hose jeans | jacke jacket
+pulli pullover | kühlschrank kühlgerät | staubsauger sauger | kopfhörer ohrhörer | teppich läufer | sofa couch
+baskets tennis | portable smartphone téléphone | téléviseur télé | canapé sofa | pull pullover | frigo réfrigérateur
+casque écouteurs | tapis moquette | zapatillas deportivas tenis | móvil celular teléfono | televisor tele | sofá sillón
+jersey suéter | nevera frigorífico refrigerador | auriculares cascos | alfombra tapete | portátil laptop ordenador
+scarpe sneakers | cellulare telefonino smartphone | televisore tv | divano sofà | maglione pullover | frigorifero frigo
+cuffie auricolari | tappeto moquette
+"""
+SYNONYMS: dict[str, tuple[str, ...]] = {}
+"""Word -> others for the same thing: English (British and American), German, French, Spanish, Italian."""
+for _group in _SYNONYMS.replace("\n", " | ").split("|"):
+    _same = _group.split()
+    for _word in _same:
+        SYNONYMS[_word] = tuple(dict.fromkeys((*SYNONYMS.get(_word, ()), *(one for one in _same if one != _word))))
