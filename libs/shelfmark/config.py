@@ -173,6 +173,10 @@ class Text(Section):
     reweight: Literal["none", "sqrt", "inverse", "effective", "auto"] = Field(
         "sqrt", description="class weights; auto: the best of all on the tune side, at four times the training"
     )
+    logit_tau: float | Literal["auto"] = Field(
+        0.0,
+        description="logit adjustment: rare categories' scores are raised by tau * ln; auto: the best on the tune side",
+    )
     beta: float = Field(0.999, gt=0, lt=1, description="beta of the effective number of samples")
     max_weight: float = Field(10.0, ge=1, description="cap of a class weight")
     half_life_days: float | None = Field(
@@ -184,7 +188,7 @@ class Text(Section):
         description="labels that the newest audit contradicts by this margin or more are not learnt from; null: all are",
     )
     pseudo_weight: float = Field(
-        0,
+        0.0,
         ge=0,
         lt=1,
         description="weight of what the champion accepted among products without a label; 0: not learnt from",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shelfmark.labels.weights import class_weights
+from shelfmark.labels.weights import class_weights, logit_offsets
 
 
 def mean_over_rows(counts, weights):
@@ -78,3 +78,12 @@ def test_mean_is_one_cap_holds_and_rarer_never_weighs_less(counts, how, cap):
 def test_what_cannot_be_weighted_is_refused(counts, how, beta, cap, word):
     with pytest.raises(ValueError, match=word):
         class_weights(np.array(counts), how, beta, cap)
+
+
+def test_logit_offsets_raise_the_rare_by_the_log_of_their_share():
+    counts = np.array([10, 100, 1000])
+    offsets = logit_offsets(counts, 0.5)
+    assert offsets[0] - offsets[1] == pytest.approx(0.5 * np.log(10))
+    assert offsets.sum() == pytest.approx(0)
+    assert not logit_offsets(counts, 0).any()
+    assert np.isfinite(logit_offsets(np.array([0, 5]), 1)).all()

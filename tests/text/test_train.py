@@ -120,6 +120,20 @@ def test_regions_and_branches_have_targets_of_their_own(spark, sides, tmp_path):
         trained(spark, sides, tmp_path, decision=config.Decision(by_category={"wear > top": 0.9}))
 
 
+def test_logit_adjustment_raises_rare_categories(spark, first, tmp_path):
+    common = [(f"c{i}", "a", 1.0, "plain thing", None, "US") for i in range(90)]
+    rows = common + [(f"r{i}", "b", 1.0, "plain thing", None, "US") for i in range(45)]
+    frame = spark.createDataFrame(rows, PRODUCT)
+    tree = spark.createDataFrame(
+        [("v1", one, one, None) for one in "ab"],
+        "taxonomy_version string, category_id string, path string, parent_id string",
+    )
+    for tau, expected in ((0, "a"), (2.0, "b")):
+        text = config.Text(hash_bits=16, facts=[], reweight="none", logit_tau=tau)
+        train(frame, frame, frame, tree, config.Settings(text=text), tmp_path / "work", tmp_path / f"{tau}")
+        assert predict(frame, tmp_path / f"{tau}", 1, ("product_id",)).head().top_k[0].category_id == expected
+
+
 def test_reports_the_categories_below_support(first):
     assert first[1]["below_support"] == [{"category_id": RARE, "path": RARE, "support": 1}]
 
@@ -184,11 +198,13 @@ def test_facts_decide_where_titles_do_not(spark, tmp_path):
 
 
 def test_auto_keeps_the_class_weights_that_do_best_on_the_tune_side(spark, sides, tmp_path):
-    result = trained(spark, sides, tmp_path, reweight="auto")
+    result = trained(spark, sides, tmp_path, reweight="auto", logit_tau="auto")
     tried = result["metrics"]["tried"]
     assert set(tried) == {"none", "sqrt", "effective", "inverse"}
     assert result["metrics"]["reweight"] == max(tried, key=tried.get)
-    assert result["metrics"]["macro_f1"] == tried[result["metrics"]["reweight"]]
+    adjusted = result["metrics"]["tried_tau"]
+    assert adjusted["0"] == tried[result["metrics"]["reweight"]]
+    assert result["metrics"]["macro_f1"] == max(adjusted.values()) == adjusted[str(result["metrics"]["logit_tau"])]
     assert predict(sides["tune"], tmp_path / "model", keep=("product_id",), checksum=result["checksum"]).count() == 301
 
 

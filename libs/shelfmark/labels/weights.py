@@ -1,4 +1,4 @@
-"""Class weights against the long tail: NumPy only, so that solvers on workers can use them."""
+"""Class weights and offsets against the long tail: NumPy only, so that solvers on workers can use them."""
 
 from __future__ import annotations
 
@@ -51,6 +51,18 @@ def class_weights(counts: np.ndarray, how: How = "none", beta: float = 0.999, ca
     if not counts.any():
         return np.ones_like(counts)
     return np.minimum(_scale(counts, raw, cap) * raw, cap)
+
+
+def logit_offsets(counts: np.ndarray, tau: float) -> np.ndarray:
+    """What is added to the scores of each category after training, float64[categories]: -tau * ln(share of its rows).
+
+    Post-hoc logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment", section 4.2) for scores that
+    are log odds but for a factor, which is in `tau`; centred, so that the common size of scores stays. A category without
+    rows counts as one with a row.
+    """
+    counts = np.maximum(np.asarray(counts, dtype=np.float64), 1.0)
+    logs = np.log(counts / counts.sum())
+    return -tau * (logs - logs.mean())
 
 
 def _scale(counts: np.ndarray, raw: np.ndarray, cap: float) -> float:

@@ -8,7 +8,8 @@
    folder that driver and executors both see.
 4. Document frequencies are summed over parts, parts are weighed, a task per block of sibling categories solves it,
    one task merges the blocks (fit.py). No row ever comes to the driver.
-5. With `text.reweight: auto` step 4 is done for each of `TRIED`, and the best macro-F1 on the tune side is kept.
+5. With `text.reweight: auto` step 4 is done for each of `TRIED`, and the best macro-F1 on the tune side is kept; with
+   `text.logit_tau: auto` that of each of `TAUS` as well.
 6. The calibrate side gives link, curves and thresholds (calibrate.py), the tune side the model's metrics.
 """
 
@@ -29,16 +30,25 @@ from pyspark.sql import functions as F
 
 from shelfmark.config import Decision, Settings
 from shelfmark.errors import DataRefused
+from shelfmark.labels.weights import logit_offsets
+from shelfmark.text import branch as branches
 from shelfmark.text import calibrate as calibration
 from shelfmark.text import fit, model, steps
-from shelfmark.text.branch import Branch
-from shelfmark.text.branch import read as read_branch
 from shelfmark.text.facts import Encoder
 
 log = logging.getLogger(__name__)
 
 CALIBRATION_ROWS = 50_000  # rows of curves and thresholds: more changes no digit that matters
 LINK_ROWS = 10_000  # of them, rows the three numbers of the link are fitted on
+TAUS = (
+    0,
+    0.01,
+    0.02,
+    0.04,
+    0.08,
+    0.12,
+    0.16,
+)  # logit adjustments of `logit_tau: auto`; scores are some two units apart
 TRIED = ("none", "sqrt", "effective", "inverse")  # class weights of `reweight: auto`
 
 
@@ -57,7 +67,7 @@ def train(
     settings: Settings,
     workdir: Path | str,
     model_dir: Path | str,
-    branch: Branch | None = None,
+    branch: branches.Branch | None = None,
 ) -> dict[str, Any]:
     """Train on `rows`, calibrate on `calibrate`, measure on `tune`; the model's files are written to `model_dir`.
 
@@ -70,7 +80,7 @@ def train(
     Returns what gold.models wants and more: categories, training_rows (after the cap), taxonomy_version, checksum,
     metrics (of the tune side: rows, accuracy, macro_f1, coverage, accepted_accuracy, and `before`, of the scores' softmax,
     and `after` calibration what `calibrate.quality` says; of calibration: link, curves (regions that have one),
-    thresholds; reweight and, with `auto`, the macro-F1 of each that was tried), below_support ([{category_id, path,
+    thresholds; reweight, logit_tau and, with `auto`, the macro-F1 of each that was tried; branch), below_support ([{category_id, path,
     support}]), features, weights, seconds per step.
     Raises `DataRefused` where no category has enough rows, or the taxonomy does not know one, `UsageError` where
     `decision.by_category` names one that it does not know.
@@ -86,7 +96,7 @@ def train(
 
 
 def _train(
-    rows, calibrate, tune, taxonomy, settings: Settings, work: Path, folder: Path, branch: Branch | None
+    rows, calibrate, tune, taxonomy, settings: Settings, work: Path, folder: Path, branch: branches.Branch | None
 ) -> dict[str, Any]:
     text, started, seconds = settings.text, time.perf_counter(), {}
     context = rows.sparkSession.sparkContext
@@ -94,7 +104,7 @@ def _train(
     version, known = steps.taxonomy_of(taxonomy)
     usable = F.col("category_id").isNotNull() & (F.col("weight") > 0)
     support = {r["category_id"]: r["count"] for r in rows.where(usable).groupBy("category_id").count().collect()}
-    kept_model = read_branch(branch, known, text) if branch else None
+    kept_model = branches.read(branch, known, text) if branch else None
     if kept_model:
         support = {c: n for c, n in support.items() if c in kept_model.below}
     learnt = [category for category, n in support.items() if n >= text.min_support]
@@ -144,7 +154,7 @@ def _train(
         fit.learn, work / "train", parts=range(parts), features=prepared["features"], categories=len(order), text=text,
         each=plan.tasks, tasks=tasks, base=kept_model and kept_model.base(order, tree, nodes),
     )  # fmt: skip
-    result, chosen = _learn(plan, solve, kept, sides[1])
+    result, chosen = _learn(plan, solve, kept, sides[1], kept_model)
     seconds |= prepared.pop("seconds") | result.pop("seconds")
 
     started = time.perf_counter()
@@ -155,6 +165,7 @@ def _train(
         "training_rows": n_rows,
         "support": {category: int(n) for category, n in zip(order, counts)},
         "roll_up_depth": settings.decision.roll_up_depth,
+        "logit_tau": chosen["logit_tau"],
     }
     fitted = _calibrate(plan, sides[0], about, targets)
     measured = _measure(plan, sides[1])
@@ -174,22 +185,44 @@ def _train(
     }
 
 
-def _learn(plan: steps.Plan, solve: Callable, counts: np.ndarray, tune: Side) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The weights, with the class weights of the settings or the best of `TRIED`; what it took, and what was chosen."""
+def _learn(
+    plan: steps.Plan, solve: Callable, counts: np.ndarray, tune: Side, kept: branches.Kept | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The weights, with the class weights and offsets of the settings or the best of those tried; what it took, and what
+    was chosen. What is kept of a model has its offsets: a branch gets those of the same tau."""
     text = plan.settings.text
     if text.reweight != "auto" or not tune.parts:
         how = "sqrt" if text.reweight == "auto" else text.reweight
-        return solve(plan.folder, boost=steps.boost(counts, how, text)), {"reweight": how}
-    results, macro = {}, {}
-    for how in TRIED:
-        results[how] = solve(plan.work / "tried" / how, boost=steps.boost(counts, how, text))
-        step = partial(_confusion, work=tune.work, folder=plan.work / "tried" / how, categories=len(counts))
-        macro[how] = _macro_f1(sum(plan.tasks(step, tune.parts)), len(counts))
-        log.info("class weights %s: macro-F1 %.4f on the tune side", how, macro[how])
-    best = max(TRIED, key=macro.get)  # of equals the first, which weighs least
-    for path in (plan.work / "tried" / best).iterdir():
-        os.replace(path, plan.folder / path.name)
-    return results[best], {"reweight": best, "tried": macro}
+        result, chosen = solve(plan.folder, boost=steps.boost(counts, how, text)), {"reweight": how}
+    else:
+        results, macro = {}, {}
+        for how in TRIED:
+            results[how] = solve(plan.work / "tried" / how, boost=steps.boost(counts, how, text))
+            macro[how] = _macro_f1s(plan, tune, plan.work / "tried" / how, counts, (0,))[0]
+            log.info("class weights %s: macro-F1 %.4f on the tune side", how, macro[how])
+        best = max(TRIED, key=macro.get)  # of equals the first, which weighs least
+        for path in (plan.work / "tried" / best).iterdir():
+            os.replace(path, plan.folder / path.name)
+        result, chosen = results[best], {"reweight": best, "tried": macro}
+    tau = kept.about.get("logit_tau", 0) if kept else text.logit_tau
+    if tau == "auto":
+        found = dict(zip(TAUS, _macro_f1s(plan, tune, plan.folder, counts, TAUS))) if tune.parts else {0: None}
+        tau = max(found, key=found.get)
+        log.info("logit adjustment: macro-F1 on the tune side by tau: %s", found)
+        chosen["tried_tau"] = {str(one): value for one, value in found.items()}
+    if tau:
+        bias, offsets = np.load(plan.folder / "bias.npy"), logit_offsets(counts, tau)
+        if kept:
+            offsets[[category not in kept.below for category in plan.order]] = 0
+        fit.save(plan.folder / "bias.npy", (bias + offsets).astype(np.float32))
+    return result, chosen | {"logit_tau": tau}
+
+
+def _macro_f1s(plan: steps.Plan, tune: Side, folder: Path, counts: np.ndarray, taus: tuple[float, ...]) -> list[float]:
+    """Macro-F1 of the weights of a folder on the tune side, with the offsets of each of `taus`."""
+    offsets = np.array([logit_offsets(counts, tau) for tau in taus], np.float32)
+    step = partial(_confusions, work=tune.work, folder=folder, offsets=offsets)
+    return [_macro_f1(total, len(counts)) or 0.0 for total in sum(plan.tasks(step, tune.parts))]
 
 
 def _sampled(rows: DataFrame, share: dict[str, float]) -> DataFrame:
@@ -340,12 +373,15 @@ def _calibrate(
     }
 
 
-def _confusion(part: int, work: Path, folder: Path, categories: int) -> np.ndarray:
-    """Per category: rows predicted, true, both."""
+def _confusions(part: int, work: Path, folder: Path, offsets: np.ndarray) -> np.ndarray:
+    """Per row of `offsets`, which are added to the scores, and category: rows predicted, true, both."""
     scores, labels, _ = _scored(part, work, folder)
-    said = model.best(scores, 1)[0][:, 0]
-    counts = (said, labels[labels >= 0], said[said == labels])
-    return np.concatenate([np.bincount(some, minlength=categories) for some in counts])
+    found = []
+    for some in offsets:
+        said = model.best(scores + some, 1)[0][:, 0]
+        counts = (said, labels[labels >= 0], said[said == labels])
+        found.append(np.concatenate([np.bincount(one, minlength=offsets.shape[1]) for one in counts]))
+    return np.array(found)
 
 
 def _said(part: int, work: Path, folder: Path, checksum: str) -> tuple[np.ndarray, ...]:
@@ -382,7 +418,7 @@ def _measure(plan: steps.Plan, side: Side) -> dict[str, Any]:
 
 
 def _macro_f1(total: np.ndarray, categories: int) -> float | None:
-    """Mean F1 of the learnt categories that `_confusion` found rows of; None where there is none."""
+    """Mean F1 of the learnt categories that `_confusions` found rows of; None where there is none."""
     said, true, both = total[: 3 * categories].reshape(3, categories)
     shown = true > 0
     f1 = 2 * both[shown] / (said[shown] + true[shown])
