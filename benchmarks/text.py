@@ -60,7 +60,8 @@ CORES = 2
 
 
 class Feed(NamedTuple):
-    """Products of a feed: ids, titles, category numbers, folds, hashes of leak groups, and the table they are in."""
+    """Products of a feed: ids, titles, category numbers, folds, hashes of leak groups, and the table they are in; the path
+    of each category."""
 
     name: str
     ids: list[str]
@@ -71,6 +72,7 @@ class Feed(NamedTuple):
     group: np.ndarray
     facts: pa.Array
     table: DataFrame
+    paths: list[str]
 
     @property
     def categories(self) -> int:
@@ -162,7 +164,9 @@ def read(table: Callable[[str], DataFrame], name: str) -> Feed:
     found = pa.Table.from_batches(rows._collect_as_arrow())
     titles = found["title"].to_pylist()
     group = found["group"].to_numpy().astype(np.uint64)
-    labels = np.unique(found["category_id"].to_numpy(), return_inverse=True)[1].astype(np.int32)
+    categories, labels = np.unique(found["category_id"].to_numpy(), return_inverse=True)
+    labels = labels.astype(np.int32)
+    path = {row.category_id: row.path for row in table("silver.taxonomy").select("category_id", "path").collect()}
     return Feed(
         name=name,
         ids=found["product_id"].to_pylist(),
@@ -173,6 +177,7 @@ def read(table: Callable[[str], DataFrame], name: str) -> Feed:
         group=group,
         facts=found["facts"].combine_chunks(),
         table=rows,
+        paths=[path[one] for one in categories],
     )
 
 
@@ -213,15 +218,32 @@ def best_weights(feed: Feed, train: np.ndarray, learnt: dict) -> str:
     return max(TRIED, key=macro.get)
 
 
-def trained(feed: Feed, rows: np.ndarray, learnt: dict, how: str, folder: Path) -> model.Model:
-    text, work, target = config.Text(), folder / "work", folder / "model"
+class More(NamedTuple):
+    """Rows learnt from beside those of a feed: words, category numbers, weights, facts."""
+
+    words: pa.Array
+    labels: np.ndarray
+    weights: np.ndarray
+    facts: pa.Array
+
+
+def trained(
+    feed: Feed,
+    rows: np.ndarray,
+    learnt: dict,
+    how: str,
+    folder: Path,
+    text: config.Text | None = None,
+    more: More | None = None,
+) -> model.Model:
+    text, work, target = text or config.Text(), folder / "work", folder / "model"
     order = rows[np.random.default_rng(0).permutation(len(rows))]  # the job orders rows by a hash
     parts = np.array_split(order, max(1, len(order) // 16_384))
 
     def count(part: int) -> None:
         some = parts[part]
         at = pa.array(some)
-        batch = feed.words.take(at), feed.labels[some], np.ones(len(some)), feed.facts.take(at)
+        batch = More(feed.words.take(at), feed.labels[some], np.ones(len(some)), feed.facts.take(at))
         fit.count_grams(work, part, [batch], text, learnt)
 
     with ThreadPoolExecutor(CORES) as pool:
@@ -230,7 +252,10 @@ def trained(feed: Feed, rows: np.ndarray, learnt: dict, how: str, folder: Path) 
             return list(pool.map(function, items))
 
         each(count, range(len(parts)))
-        made = fit.prepare(work, target, range(len(parts)), len(rows), text, each, CORES, learnt)
+        if more is not None:
+            fit.count_grams(work, len(parts), [more], text, learnt)
+            parts.append(more.labels)
+        made = fit.prepare(work, target, range(len(parts)), sum(map(len, parts)), text, each, CORES, learnt)
         boost = class_weights(np.bincount(feed.labels[rows], minlength=feed.categories), how, cap=text.max_weight)
         fit.learn(work, target, range(len(parts)), made["features"], feed.categories, text, boost, each, CORES)
     names = [str(i) for i in range(feed.categories)]
