@@ -49,8 +49,8 @@ def products(n):
         yield hashlib.sha256(str(i).encode()).hexdigest()[:32], REGIONS[i % 3], path, " ".join(words), SIDES[i % 18]
 
 
-def fill(run, n=ROWS, wrong=0.0, taxonomy="v1", tested=True):
-    """The tables that training reads; `wrong`: share of the train side that is labelled at random."""
+def fill(run, n=ROWS, wrong=0.0, taxonomy="v1", tested=True, unlabelled=0.0):
+    """The tables that training reads; shares of the train side: `wrong` is labelled at random, `unlabelled` by nobody."""
     draw, made = random.Random(9), list(products(n))
     make = run.spark.createDataFrame
     nodes = {"home": None, "wear": None} | {path: path.split(" > ")[0] for path in WORDS}
@@ -67,6 +67,9 @@ def fill(run, n=ROWS, wrong=0.0, taxonomy="v1", tested=True):
         p: draw.choice(list(WORDS)) if side == "train" and draw.random() < wrong else path
         for p, _, path, _, side in made
     }
+    for p, _, _, _, side in made:
+        if side == "train" and draw.random() < unlabelled:
+            del said[p]
     rows = [(p, c, taxonomy, "source", "shop", True, 1.0, 1.0, run.started, run.run_id) for p, c in said.items()]
     columns = (
         "product_id string, category_id string, taxonomy_version string, origin string, who string, primary boolean, "
@@ -93,8 +96,9 @@ class Line:
     def fill(self, **data):
         execute("labels", lambda run: fill(run, **data), self.settings, self.spark, self.next("data"), always=True)
 
-    def run(self, job, force=False, **gate):
-        settings = config.load(overrides=[*GATE, *(f"gate.{k}={v}" for k, v in gate.items())], home=self.home)
+    def run(self, job, force=False, settings=(), **gate):
+        overrides = [*GATE, *settings, *(f"gate.{k}={v}" for k, v in gate.items())]
+        settings = config.load(overrides=overrides, home=self.home)
         return _execute(job, settings, self.spark, self.next(job), force)
 
     def train(self, **gate):
@@ -324,6 +328,24 @@ def test_a_better_challenger_passes_unless_a_person_is_to_promote_it(line, trial
     waits = challenger.judge(trial, first)
     assert (waits["decision"], waits["champion"]) == ("kept", worse.version)
     assert waits["reason"].startswith("it passes, and waits for a person")
+
+
+def test_a_branch_and_what_nobody_labelled_can_be_learnt_from(spark, tmp_path):
+    line = Line(spark, tmp_path)
+    line.fill(unlabelled=0.5)
+    outcome = line.run("train_text", settings=["text.pseudo_weight=0.3", "text.augment=1", "text.augment_below=2000"])
+    assert outcome.notes["pseudo_labels"] == 0  # nothing is predicted yet
+    assert line.run("predict").status == "done"
+    labelled = line.rows("gold.models")[0].training_rows / 2
+    outcome = line.run("train_text", settings=["text.pseudo_weight=0.3"], promote="false")
+    pseudo = outcome.notes["pseudo_labels"]
+    assert 100 < pseudo <= labelled
+    assert outcome.notes["training_rows"] == labelled + pseudo
+    with pytest.raises(UsageError, match="the taxonomy has no category 'hats'"):
+        line.run("train_text", settings=["branch=hats"])
+    outcome = line.run("train_text", settings=["branch=wear"], promote="false")
+    assert outcome.notes["tune"]["branch"] == "wear"
+    assert outcome.notes["categories"] == len(WORDS)
 
 
 def test_wrong_use_says_what_to_do_and_changes_nothing(line, trial):
