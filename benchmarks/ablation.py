@@ -103,7 +103,7 @@ def compared(feed: Feed, folds: range, only: list[str] | None) -> list[dict]:
 def pseudo_labelled(feed: Feed, folds: range) -> list[dict]:
     """Half of the training labels hidden: without them, and with what the model of the rest accepts of them."""
     said = {name: np.full(len(feed.labels), -1) for name in ("half", "pseudo")}
-    right, rows = 0, 0
+    right, rows, labelled = 0, 0, 0
     for k in folds:
         train, test = np.flatnonzero(feed.fold != k), np.flatnonzero(feed.fold == k)
         draw = bootstrap.mix(feed.group[train] ^ np.uint64(3)) % np.uint64(20)
@@ -112,7 +112,7 @@ def pseudo_labelled(feed: Feed, folds: range) -> list[dict]:
         with tempfile.TemporaryDirectory() as folder:
             found = trained(feed, known, learnt, "sqrt", Path(folder))
             said["half"][test] = numbers(found, feed, test)
-            sure, hit = (scored(found, feed, some) for some in (hidden, tune))
+            sure, hit = (scored(found, feed, some).scores for some in (hidden, tune))
         threshold = calibrate.accept_threshold(hit.max(1), hit.argmax(1) == feed.labels[tune], 0.95, 50)
         taken = np.flatnonzero(sure.max(1) >= threshold)
         own, guess = hidden[taken], sure[taken].argmax(1)
@@ -125,6 +125,7 @@ def pseudo_labelled(feed: Feed, folds: range) -> list[dict]:
         kept = place < np.bincount(feed.labels[known], minlength=feed.categories)[guess]
         own, guess = own[kept], guess[kept].astype(np.int32)
         right, rows = right + int((guess == feed.labels[own]).sum()), rows + len(own)
+        labelled += len(known)
         more = More(feed.words.take(pa.array(own)), guess, np.full(len(own), 0.3), feed.facts.take(pa.array(own)))
         with tempfile.TemporaryDirectory() as folder:
             said["pseudo"][test] = numbers(trained(feed, known, learnt, "sqrt", Path(folder), None, more), feed, test)
@@ -157,7 +158,7 @@ def answers(feed: Feed, folds: range, change: Change) -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
             found = trained(feed, train, learnt, change.how, Path(folder), settings, more)
             if change.tau:
-                scores = scored(found, feed, test)
+                scores = scored(found, feed, test).scores
                 counts = np.bincount(feed.labels[train], minlength=feed.categories)
                 said[test] = (scores + logit_offsets(counts, change.tau).astype(np.float32)).argmax(1)
             else:
@@ -165,11 +166,11 @@ def answers(feed: Feed, folds: range, change: Change) -> np.ndarray:
     return said
 
 
-def scored(found: model.Model, feed: Feed, rows: np.ndarray) -> np.ndarray:
+def scored(found: model.Model, feed: Feed, rows: np.ndarray) -> model.Scored:
     at = pa.array(rows)
     idf = found.arrays["idf"]
     texts = kernel.weigh(*grams(feed.words.take(at), found.text), found.arrays["lookup"], idf)
-    return model.scores(found.arrays, *joined(found.facts.rows(feed.facts.take(at)), texts, found.facts.cuts, len(idf)))
+    return model.scored(found.arrays, *joined(found.facts.rows(feed.facts.take(at)), texts, found.facts.cuts, len(idf)))
 
 
 # -- words --------------------------------------------------------------------------------------------------------

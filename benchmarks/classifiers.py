@@ -42,7 +42,9 @@ def main() -> int:
 
 def compared(feed: Feed) -> list[dict]:
     train, test = np.flatnonzero(feed.fold != 0), np.flatnonzero(feed.fold == 0)
-    tops = np.unique([path.split(" > ")[0] for path in feed.paths], return_inverse=True)[1].astype(np.int32)
+    tops = np.unique([" > ".join(path.split(" > ")[:2]) for path in feed.paths], return_inverse=True)[1].astype(
+        np.int32
+    )
     upper = feed._replace(labels=tops[feed.labels])
     lines = []
     for one, what, other in ((feed, "all levels", logistic), (upper, "first level", network)):

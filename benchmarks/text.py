@@ -257,7 +257,8 @@ def trained(
             parts.append(more.labels)
         made = fit.prepare(work, target, range(len(parts)), sum(map(len, parts)), text, each, CORES, learnt)
         boost = class_weights(np.bincount(feed.labels[rows], minlength=feed.categories), how, cap=text.max_weight)
-        fit.learn(work, target, range(len(parts)), made["features"], feed.categories, text, boost, each, CORES)
+        features, groups = made["features"], branches(feed)
+        fit.learn(work, target, range(len(parts)), features, feed.categories, text, boost, each, CORES, None, groups)
     names = [str(i) for i in range(feed.categories)]
     nodes, tree = model.make_tree(names, {name: (name.zfill(6), None) for name in names})
     never = {"region": model.ANY, "category": model.ANY, "name": model.ANY, "target": 0.95, "rows": 0}
@@ -267,6 +268,20 @@ def trained(
     about["thresholds"] = [never | {"accept": calibrate.NEVER, "roll_up": calibrate.NEVER}]
     model.write(target, nodes, tree, about)
     return model.load(str(target), str(time.time_ns()))
+
+
+def branches(feed: Feed) -> np.ndarray | None:
+    """`model.branches` of the feed's categories, by their numbers."""
+    above = {path: path.rpartition(" > ")[0] or None for path in feed.paths}
+    for path in feed.paths:
+        while (path := path.rpartition(" > ")[0]) and path not in above:
+            above[path] = path.rpartition(" > ")[0] or None
+    nodes, tree = model.make_tree(feed.paths, {path: (path, parent) for path, parent in above.items()})
+    groups = model.branches(tree)
+    if groups is None:
+        return None
+    of = {nodes[leaf]["id"]: group for leaf, group in zip(tree.leaf, groups)}
+    return np.array([of[path] for path in feed.paths], np.int32)
 
 
 def numbers(found: model.Model, feed: Feed, rows: np.ndarray) -> np.ndarray:

@@ -226,7 +226,7 @@ class Decision(Section):
         0.01,
         ge=0,
         lt=1,
-        description="share of the labelled products whose best score may lie below that of a product in scope",
+        description="share of the labelled products that may fit worse than what counts as a product in scope",
     )
     roll_up_depth: int = Field(2, ge=1, description="highest level a roll-up may reach; 1 is a root")
 

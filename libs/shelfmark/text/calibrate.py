@@ -7,8 +7,8 @@
 2. The *curve*: a rising function from the probability of the best category to how often it is right, by isotonic regression
    (Zadrozny & Elkan 2002, "Transforming Classifier Scores into Accurate Multiclass Probability Estimates"). A region has
    a curve of its own where it has enough rows, and where that is likelier on rows it was not fitted on.
-3. The *scope*: the best score itself tells a product that fits no category; its share of the evidence does not, as some
-   category always has most of it.
+3. The *scope*: how well the best fits (`model.Scored`) tells a product that fits no category; its share of the evidence does not, as
+   some category always has most of it.
 4. A *threshold* is the lowest confidence of which the calibrate side shows, at 95 %, that what lies above it reaches the
    target accuracy: the lower bound of Clopper and Pearson (1934) reaches it, not just the share that happened to be right.
 """
@@ -183,9 +183,9 @@ def quality(confidence: np.ndarray, right: np.ndarray, bins: int = figures.BINS)
 
 
 def scope_threshold(top: np.ndarray, share: float) -> float:
-    """The score that `share` of the rows' best scores lie below: a product that fits no category better is out of scope.
+    """The fit that `share` of the rows lie below: a product that fits no category better is out of scope.
 
-    top: best scores of rows whose category was learnt, `CURVE_ROWS` of them at least; else no score is too low.
+    top: `model.Scored.fit` of rows whose category was learnt, `CURVE_ROWS` of them at least; else no score is too low.
     """
     return float(np.quantile(top, share)) if len(top) >= CURVE_ROWS and share > 0 else EVERYTHING
 

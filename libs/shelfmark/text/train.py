@@ -152,7 +152,7 @@ def _train(
     seconds["sides"] = time.perf_counter() - started
     solve = partial(
         fit.learn, work / "train", parts=range(parts), features=prepared["features"], categories=len(order), text=text,
-        each=plan.tasks, tasks=tasks, base=kept_model and kept_model.base(order, tree, nodes),
+        each=plan.tasks, tasks=tasks, base=kept_model and kept_model.base(order, tree, nodes), branches=model.branches(tree),
     )  # fmt: skip
     result, chosen = _learn(plan, solve, kept, sides[1], kept_model)
     seconds |= prepared.pop("seconds") | result.pop("seconds")
@@ -264,26 +264,27 @@ def _weigh_side(part: int, work: Path, model_dir: Path, truth: np.ndarray, cuts:
     fit.save(folder / "truth.npy", truth[:, np.load(folder / "labels.npy")])
 
 
-def _scored(part: int, work: Path, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scored(part: int, work: Path, folder: Path) -> tuple[model.Scored, np.ndarray, np.ndarray]:
     """Scores of a part of a side, the number of each row's category (-1: not learnt), its node (-1: unknown)."""
     rows = fit.read_part(part, work)
     truth = np.load(fit.part_folder(work, part) / "truth.npy")
-    return model.scores(model.read_weights(folder), rows.indptr, rows.columns, rows.values), truth[0], truth[1]
+    return model.scored(model.read_weights(folder), rows.indptr, rows.columns, rows.values), truth[0], truth[1]
 
 
 def _spread(part: int, work: Path, folder: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
     """`calibrate.spread` of the first `most` rows of a part whose category was learnt, and that category's scores."""
-    scores, labels, _ = _scored(part, work, folder)
+    (scores, _), labels, _ = _scored(part, work, folder)
     some = np.flatnonzero(labels >= 0)[:most]
     return calibration.spread(scores[some]), scores[some, labels[some]]
 
 
 class _Guess(NamedTuple):
-    """Of the best category of rows: number, score, chance, whether it is right, whether the true one was learnt, the row's
-    region; and of its ancestors, deepest first, chances and whether they are right, [rows, levels]."""
+    """Of the best category of rows: number, how well it fits (`model.Scored`), chance, whether it is right, whether the true
+    one was learnt, the row's region; and of its ancestors, deepest first, chances and whether they are right, [rows, levels].
+    """
 
     number: np.ndarray
-    score: np.ndarray
+    fit: np.ndarray
     chance: np.ndarray
     right: np.ndarray
     learnt: np.ndarray
@@ -293,8 +294,7 @@ class _Guess(NamedTuple):
 
 
 def _guesses(part: int, work: Path, folder: Path, tree: model.Tree, evidence: np.ndarray, min_depth: int) -> _Guess:
-    scores, labels, nodes = _scored(part, work, folder)
-    score = scores.max(1)
+    (scores, fits), labels, nodes = _scored(part, work, folder)
     model.to_chances(scores, evidence)
     number, chance = model.best(scores, 1)
     leaf = tree.leaf[number[:, 0]]
@@ -309,7 +309,7 @@ def _guesses(part: int, work: Path, folder: Path, tree: model.Tree, evidence: np
         right[:, level] = there & (nodes >= spot) & (nodes < tree.end[spot])
         at = np.where(there, tree.parent[spot], -1)
     region = steps.kept(part, work, "region")
-    return _Guess(number[:, 0], score, chance[:, 0], number[:, 0] == labels, labels >= 0, region, chances, right)
+    return _Guess(number[:, 0], fits, chance[:, 0], number[:, 0] == labels, labels >= 0, region, chances, right)
 
 
 def _targets(decision: Decision, known: dict[str, tuple[str, str | None]]) -> dict[tuple[str, str], float]:
@@ -350,7 +350,7 @@ def _calibrate(
         step = partial(_guesses, **where, tree=plan.tree, evidence=link.table(), min_depth=decision.roll_up_depth)
         guess = _Guess(*map(np.concatenate, zip(*plan.tasks(step, side.parts))))
         curves = calibration.fit_curves(guess.chance, guess.right, guess.region)
-        scope = calibration.scope_threshold(guess.score[guess.learnt], decision.out_of_scope)
+        scope = calibration.scope_threshold(guess.fit[guess.learnt], decision.out_of_scope)
         confidence = calibration.confidences(curves, guess.chance, guess.region)
         share = (1 - confidence) / np.maximum(1 - guess.chance, np.finfo(np.float32).tiny)
         above = guess.chances > 0
@@ -375,7 +375,7 @@ def _calibrate(
 
 def _confusions(part: int, work: Path, folder: Path, offsets: np.ndarray) -> np.ndarray:
     """Per row of `offsets`, which are added to the scores, and category: rows predicted, true, both."""
-    scores, labels, _ = _scored(part, work, folder)
+    (scores, _), labels, _ = _scored(part, work, folder)
     found = []
     for some in offsets:
         said = model.best(scores + some, 1)[0][:, 0]
@@ -387,7 +387,7 @@ def _confusions(part: int, work: Path, folder: Path, offsets: np.ndarray) -> np.
 def _said(part: int, work: Path, folder: Path, checksum: str) -> tuple[np.ndarray, ...]:
     """Of each row: category number, truth, confidence before and after calibration, whether it is accepted."""
     found = model.load(str(folder), checksum)
-    scores, labels, _ = _scored(part, work, folder)
+    (scores, _), labels, _ = _scored(part, work, folder)
     top = scores.max(1)
     before = 1 / np.exp(scores - top[:, None], dtype=np.float64).sum(1)
     model.to_chances(scores, found.evidence)
