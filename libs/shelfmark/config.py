@@ -168,7 +168,7 @@ class Text(Section):
     epochs: int = Field(10, ge=1, description="passes of the solver at the most")
     tolerance: float = Field(0.1, gt=0, description="projected-gradient spread at which the solver stops")
     min_rows: int = Field(2, ge=1, description="training rows a feature must be seen in to be learnt from")
-    prune: float = Field(0.02, ge=0, description="weights of rare features smaller than this are not kept")
+    prune: float = Field(0.05, ge=0, description="weights of rare features smaller than this are not kept")
     min_support: int = Field(2, ge=1, description="training rows a category needs to be learnt")
     reweight: Literal["none", "sqrt", "inverse", "effective", "auto"] = Field(
         "sqrt", description="class weights; auto: the best of all on the tune side, at four times the training"

@@ -340,3 +340,27 @@ def test_a_branch_that_cannot_be_learnt_alone_is_refused(spark, sides, first, tm
         DataRefused, match="1 categories of the champion outside 'wear > shoes' are not in the taxonomy"
     ):
         train(*without, tree, settings, tmp_path / "work", tmp_path / "gone", branch=part)
+
+
+def test_branches_are_the_first_level_with_enough_of_them(first):
+    folder, _ = first
+    found = model.load(str(folder / "model"))
+    groups = {}
+    for leaf, group in zip(found.tree.leaf, model.branches(found.tree)):
+        groups.setdefault(group, set()).add(found.nodes[leaf]["path"].rpartition(" > ")[0])
+    assert sorted(map(tuple, groups.values())) == [
+        ("home > bath",), ("home > kitchen",), ("wear > shoes",), ("wear > tops",)
+    ]  # fmt: skip
+    assert len(found.arrays["router_bias"]) == 4
+
+    # Ten roots are enough; a flat taxonomy has no branches, and neither has a single root with its leaves.
+    def tree(paths):
+        known = {path: (path, path.rpartition(" > ")[0] or None) for path in paths}
+        return model.make_tree([path for path in paths if path.count(" > ") == 1], known)[1]
+
+    roots = [f"r{i}" for i in range(10)]
+    leaves = [f"{root} > {leaf}" for root in roots for leaf in "abc"]
+    assert model.branches(tree(roots + leaves)).max() == 9
+    assert model.branches(tree(["r", "r > a", "r > b"])) is None
+    flat = model.make_tree(list("abc"), {one: (one, None) for one in "abc"})[1]
+    assert model.branches(flat) is None

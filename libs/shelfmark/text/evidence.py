@@ -24,9 +24,11 @@ from numba import njit
 from shelfmark.text import kernel
 from shelfmark.text.fit import grams, settings_of
 from shelfmark.text.model import REVIEW, WEIGHTS, Answer, Model
+from shelfmark.text.vector import WIDTH, prefetch
 
 TOP = 5
 """Pieces kept of a row."""
+AHEAD = 12  # features whose weights are asked for before they are used
 
 WORD, PHRASE, PAIR, FACT = range(4)
 TYPE = pa.list_(pa.struct([("feature", pa.string()), ("weight", pa.float64())]))
@@ -152,12 +154,24 @@ def _weight(feature, category, block, place, head, indptr, categories, values):
 def _added(indptr, columns, row_values, one, other, edges, head, tails, categories, values):
     """What each feature of each row adds to the margin of `one` over `other`, float64[features in rows]."""
     out = np.empty(len(columns))
+    flat, wide = head.reshape(head.size), head.shape[1]
     for i in range(len(indptr) - 1):
         a, b = one[i], other[i]
         block_a = np.searchsorted(edges, a, side="right") - 1
         block_b = max(np.searchsorted(edges, b, side="right") - 1, 0)
         place_a, place_b = a - edges[block_a], b - edges[block_b]
         for j in range(indptr[i], indptr[i + 1]):
+            # Weights lie all over memory: ask for those of a later feature now.
+            later = columns[min(j + 2 * AHEAD, indptr[i + 1] - 1)]
+            if later >= wide:
+                prefetch(tails, later - wide)
+            ahead = columns[min(j + AHEAD, indptr[i + 1] - 1)]
+            if ahead < wide:
+                prefetch(flat, (block_a * wide + ahead) * WIDTH + place_a)
+                prefetch(flat, (block_b * wide + ahead) * WIDTH + place_b)
+            else:
+                prefetch(categories, tails[ahead - wide])
+                prefetch(values, tails[ahead - wide])
             weight = _weight(columns[j], a, block_a, place_a, head, tails, categories, values)
             weight -= _weight(columns[j], b, block_b, place_b, head, tails, categories, values)
             out[j] = weight * row_values[j] * kernel.SCALE

@@ -35,7 +35,7 @@ from shelfmark.errors import DataRefused
 from shelfmark.text import calibrate, kernel
 from shelfmark.text.facts import Encoder, joined
 from shelfmark.text.fit import ROUTED, ROUTES, grams, load_array
-from shelfmark.text.vector import WIDTH, gather
+from shelfmark.text.vector import WIDTH, gather, prefetch
 
 ACCEPT, ROLL_UP, REVIEW = 0, 1, 2
 DECISIONS = ("accept", "roll_up", "review")
@@ -241,6 +241,9 @@ def load(folder: str, key: str = "") -> Model:
     )
 
 
+AHEAD = 4  # features whose weights are asked for before they are used
+
+
 @njit(cache=True, nogil=True)
 def _scores(rows, columns, row_values, edges, head, indptr, categories, values, bias, routes, out):
     first_tail = head.shape[1]
@@ -272,12 +275,27 @@ def _scores(rows, columns, row_values, edges, head, indptr, categories, values, 
             gather(weights, sorted_columns, sorted_values, rows[i], ends[i], kernel.SCALE, total)
             for k in range(first, last):
                 out[i, k] = bias[k] + total[k - first]
+    wanted = np.ones(out.shape[1], np.bool_)  # categories of the row's blocks
     for i in range(len(rows) - 1):
-        for j in range(ends[i], rows[i + 1]):
+        if len(routes):
+            wanted[:] = False
+            for r in range(routes.shape[1]):
+                wanted[edges[routes[i, r]] : edges[routes[i, r] + 1]] = True
+        last = rows[i + 1]
+        for j in range(ends[i], last):
+            # Each feature's weights lie somewhere else in memory: ask for those of the next ones now.
+            if j + 2 * AHEAD < last:
+                prefetch(indptr, np.int64(sorted_columns[j + 2 * AHEAD]) - first_tail)
+            if j + AHEAD < last:
+                start = indptr[sorted_columns[j + AHEAD] - first_tail]
+                prefetch(categories, start)
+                prefetch(values, start)
+                prefetch(values, start + 16)
             value = np.float32(sorted_values[j]) * kernel.SCALE
             at = sorted_columns[j] - first_tail
             for e in range(indptr[at], indptr[at + 1]):
-                out[i, categories[e]] += value * values[e]
+                if wanted[categories[e]]:
+                    out[i, categories[e]] += value * values[e]
 
 
 NO_ROUTES = np.empty((0, 0), np.uint16)
@@ -359,6 +377,10 @@ def _to_chances(scores, table, low, step):
     for i in range(scores.shape[0]):
         total = np.float32(0)
         for k in range(scores.shape[1]):
+            if scores[i, k] <= low:  # most are of blocks that were not looked at
+                scores[i, k] = table[0]
+                total += table[0]
+                continue
             at = min(max((scores[i, k] - low) / step, np.float32(0)), top)
             below = min(int(at), len(table) - 2)
             value = table[below] + (at - below) * (table[below + 1] - table[below])

@@ -76,6 +76,24 @@ def gather(typing, weights, columns, values, start, end, scale, total):
 
 
 @intrinsic
+def prefetch(typing, array, at):
+    """Ask for the cache line of array[at], 1-d, ahead of its use; nothing is bounds-checked, nothing waits."""
+    signature = types.void(array, types.int64)
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]), "llvm.prefetch.p0i8"
+        )
+        address = builder.bitcast(builder.gep(data, [args[1]]), byte)
+        builder.call(function, [address, flag(0), flag(3), flag(1)])  # for reading, into all caches, data
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def scatter(typing, weights, columns, values, start, end, scale, step):
     """weights[columns[j], :] += scale * values[j] * step[:] for each j in [start, end); arrays as in `gather`."""
     _checked(weights, columns, values, step)
