@@ -187,6 +187,9 @@ class Text(Section):
         ge=0,
         description="labels that the newest audit contradicts by this margin or more are not learnt from; null: all are",
     )
+    names: float = Field(
+        0.0, ge=0, description="weight of a category's name as a title of it; 0: names are not learnt from"
+    )
     pseudo_weight: float = Field(
         0.0,
         ge=0,

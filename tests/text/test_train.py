@@ -364,3 +364,21 @@ def test_branches_are_the_first_level_with_enough_of_them(first):
     assert model.branches(tree(["r", "r > a", "r > b"])) is None
     flat = model.make_tree(list("abc"), {one: (one, None) for one in "abc"})[1]
     assert model.branches(flat) is None
+
+
+def test_names_of_categories_are_learnt_from_as_titles(spark, sides, tmp_path):
+    # A berets' row is no row of "berets": only the name says that word.
+    unsaid = {name: df.where("category_id != 'wear > hats > berets'") for name, df in sides.items()}
+    rows = spark.createDataFrame(
+        [("b1", RARE, 1.0, "felt cap", None, "US"), ("b2", RARE, 1.0, "wool cap", None, "US")], PRODUCT
+    )
+    unsaid["rows"] = unsaid["rows"].unionByName(rows)
+    asked = spark.createDataFrame([("1", "Berets")], "product_id string, title string")
+    said = []
+    for weight in (0.0, 1.0):
+        result = trained(spark, unsaid, tmp_path / f"{weight}", names=weight)
+        assert result["training_rows"] == 1402
+        (row,) = predict(asked, tmp_path / f"{weight}" / "model", 1, keep=("product_id",)).collect()
+        said.append(row.top_k[0].category_id)
+    assert said[0] != RARE
+    assert said[1] == RARE

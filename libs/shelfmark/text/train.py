@@ -30,6 +30,7 @@ from pyspark.sql import functions as F
 
 from shelfmark.config import Decision, Settings
 from shelfmark.errors import DataRefused
+from shelfmark.ingest.categories import SEPARATOR
 from shelfmark.labels.weights import logit_offsets
 from shelfmark.text import branch as branches
 from shelfmark.text import calibrate as calibration
@@ -137,7 +138,8 @@ def _train(
     started = time.perf_counter()
     parts = max(1, -(-int(kept.sum()) // steps.PART_ROWS))
     sampled = _sampled(rows.where(usable & F.col("category_id").isin(order)), share)
-    n_rows = sum(steps.write_parts(sampled, parts, work / "train", plan, order))
+    named = _named(sampled, order, known, text.names)
+    n_rows = sum(steps.write_parts(named, parts, work / "train", plan, order)) - (len(order) if text.names else 0)
     seconds["grams"] = time.perf_counter() - started
     log.info("text features of %d rows in %d parts", n_rows, parts)
     prepared = fit.prepare(
@@ -234,6 +236,18 @@ def _sampled(rows: DataFrame, share: dict[str, float]) -> DataFrame:
     table = spark.createDataFrame(list(capped.items()), "category_id string, _share double")
     joined = rows.join(F.broadcast(table), "category_id", "left")
     return joined.where(F.col("_share").isNull() | (steps.chance() < F.col("_share"))).drop("_share")
+
+
+def _named(rows: DataFrame, order: list[str], known: dict[str, tuple[str, str | None]], weight: float) -> DataFrame:
+    """`rows` and the name of each learnt category, the last level of its path, as a title of it."""
+    if not weight:
+        return rows
+    names = [(f"name of {one}", one, float(weight), known[one][0].split(SEPARATOR)[-1]) for one in order]
+    fresh = rows.sparkSession.createDataFrame(
+        names, "product_id string, category_id string, weight double, title string"
+    )
+    kept = [name for name in fresh.columns if name in rows.columns]
+    return rows.unionByName(fresh.select(kept), allowMissingColumns=True)
 
 
 def _side(rows: DataFrame, plan: steps.Plan, work: Path, most: int) -> Side:
