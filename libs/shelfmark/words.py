@@ -127,6 +127,9 @@ rubber: gummi, caoutchouc, goma, caucho, gomma, ゴム, रबर
 silicone: silikon, silicona, シリコン
 plastic: kunststoff, plastik, plastique, plástico, plastico, plastica, プラスチック, प्लास्टिक
 wood: holz, bois, madera, legno, wooden, hölzern, 木製, लकड़ी
+oak: eiche, eichenholz, chêne, roble, rovere
+beech: buche, buchenholz, hêtre, haya, faggio
+sterling silver: sterlingsilber, argent sterling, plata de ley
 bamboo: bambus, bambou, bambú, bambu, bambù, 竹
 glass: glas, verre, vidrio, cristal, vetro, ガラス, कांच
 ceramic: keramik, céramique, cerámica, ceramica, 陶器
