@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 
@@ -80,17 +81,24 @@ def colours(title: str, attributes: tuple[Attribute, ...] = ()) -> frozenset[str
 def _colours(text: str, sure: bool) -> frozenset[str]:
     said = words_of(text)
     found = set()
-    i = 0
-    while i < len(said):
-        two = " ".join(said[i : i + 2])
-        step, name = (2, words.COLOUR_OF[two]) if two in words.COLOUR_OF else (1, words.COLOUR_OF.get(said[i]))
-        if name and not (sure and step == 1 and said[i] in words.UNSURE):
+    for i, step, name in _found(said, words.COLOUR_OF):
+        if not (sure and step == 1 and said[i] in words.UNSURE):
             before = said[i - 1] if i else ""
             after = said[i + step] if i + step < len(said) else ""
             shade = words.SHADES.get(before) or words.SHADES.get(after)
             found.add(f"{shade} {name}" if shade else name)
-        i += step
     return frozenset(found)
+
+
+def _found(said: tuple[str, ...], names: dict[str, str]) -> Iterator[tuple[int, int, str]]:
+    """Where a word, or two together, stand for something: (place, how many words, its name), two before one."""
+    i = 0
+    while i < len(said):
+        two = " ".join(said[i : i + 2])
+        step, name = (2, names[two]) if two in names else (1, names.get(said[i]))
+        if name:
+            yield i, step, name
+        i += step
 
 
 def sizes(title: str, attributes: tuple[Attribute, ...] = ()) -> frozenset[str]:
@@ -137,14 +145,7 @@ def materials(title: str, attributes: tuple[Attribute, ...] = ()) -> frozenset[s
 
 
 def _materials(text: str) -> frozenset[str]:
-    said, found, i = words_of(text), set(), 0
-    while i < len(said):
-        two = " ".join(said[i : i + 2])
-        step, name = (2, words.MATERIAL_OF[two]) if two in words.MATERIAL_OF else (1, words.MATERIAL_OF.get(said[i]))
-        if name:
-            found.add(name)
-        i += step
-    return frozenset(found)
+    return frozenset(name for _, _, name in _found(words_of(text), words.MATERIAL_OF))
 
 
 def quantities(attributes: tuple[Attribute, ...]) -> dict[str, str]:

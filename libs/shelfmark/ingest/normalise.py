@@ -18,7 +18,7 @@ from shelfmark.ingest.categories import SEPARATOR, join_levels, split_path
 from shelfmark.ingest.jsonpath import follow, parse_path
 from shelfmark.ingest.languages import LANGUAGES, detect
 from shelfmark.ingest.mapping import AttributeList, Categories, How, Language, Price, Source
-from shelfmark.ingest.quantities import DIMENSIONS, plain, quantities, quantity
+from shelfmark.ingest.quantities import DIMENSIONS, Quantity, plain, quantities, quantity
 from shelfmark.ingest.text import clean
 
 Record = dict[str, Any]
@@ -453,13 +453,19 @@ def _extract_traits(product: Product) -> None:
     product.colour = ", ".join(sorted(colours)) or None
     product.size = ", ".join(sorted(traits.sizes(title, attributes))) or None
     product.material = ", ".join(sorted(traits.materials(title, attributes))) or None
-    if amount := next((one for one in quantities(title) if one.unit != "pcs"), None):
+    if amount := next((one for one in _quantities(title) if one.unit != "pcs"), None):
         product.amount, product.amount_unit = float(amount.total), amount.unit
     product.model_code = traits.model_code(title)
 
 
+@lru_cache(maxsize=1024)
+def _quantities(title: str) -> tuple[Quantity, ...]:
+    """`quantities` of a title, which are attributes of a record and a column of it: looked for once."""
+    return tuple(quantities(title))
+
+
 def _title_quantities(title: str) -> Iterable[Attribute]:
-    for one in quantities(title):
+    for one in _quantities(title):
         yield f"title {DIMENSIONS[one.unit]}", plain(one.total), one.unit
         if one.count > 1:
             yield "title packs", str(one.count), "pcs"

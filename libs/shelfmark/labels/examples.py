@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 if TYPE_CHECKING:
     from datetime import date
 
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 
 READ = ("region", "title", "description", "brand", "language", "source", "price", "currency", "attributes")
@@ -49,3 +49,8 @@ def trimmed(rows: DataFrame, issues: DataFrame, margin: float) -> DataFrame:
     """
     doubtful = issues.where(F.col("margin") >= margin).select("product_id", "category_id")
     return rows.join(doubtful, ["product_id", "category_id"], "left_anti")
+
+
+def chance(of: str) -> Column:
+    """A number in [0, 1) that is a product's own, another one for each `of`: every run draws the same products."""
+    return F.pmod(F.xxhash64("product_id", F.lit(of)), F.lit(1 << 40)) / F.lit(float(1 << 40))

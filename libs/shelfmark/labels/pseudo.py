@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from shelfmark.labels.examples import READ
+from shelfmark.labels.examples import READ, chance
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -42,8 +42,7 @@ def accepted(
     kept = known.join(offered, "category_id").select(
         "category_id", (share * F.col("_known") / F.col("_offered")).alias("_kept")
     )
-    # By the product's own hash: the same products in every run, and no row has to be ranked.
-    chance = F.pmod(F.xxhash64("product_id", F.lit("pseudo")), F.lit(1 << 40)) / F.lit(float(1 << 40))
-    chosen = found.join(F.broadcast(kept), "category_id").where(chance < F.col("_kept")).drop("_kept")
+    # By the product's own number: no row has to be ranked.
+    chosen = found.join(F.broadcast(kept), "category_id").where(chance("pseudo") < F.col("_kept")).drop("_kept")
     rows = catalogue.select("product_id", *READ).join(chosen, "product_id")
     return rows.withColumn("weight", F.lit(float(weight)))

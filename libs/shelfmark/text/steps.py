@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from shelfmark.config import Settings, Text
 from shelfmark.errors import DataRefused, UsageError
+from shelfmark.labels import examples
 from shelfmark.labels.weights import class_weights
 from shelfmark.text import fit, model, stated
 from shelfmark.text.facts import NOTHING
@@ -74,7 +75,7 @@ def boost(counts: np.ndarray, how: str, text: Text) -> np.ndarray:
 
 def chance() -> Column:
     """A number in [0, 1) that is a product's own: the cap and the samples take the same rows in every run."""
-    return F.pmod(F.xxhash64("product_id", F.lit("text")), F.lit(1 << 40)) / F.lit(float(1 << 40))
+    return examples.chance("text")
 
 
 def write_parts(
