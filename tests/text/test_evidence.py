@@ -96,8 +96,13 @@ def test_pieces_and_biases_sum_up_to_the_margin(rows, seed):
     bias = of.arrays["bias"][one] - of.arrays["bias"][other]
     summed = np.bincount(pieces.row, pieces.weight, len(rows)) + bias
     assert summed == pytest.approx(scores[at, one] - scores[at, other], abs=1e-3)
-    said = evidence.names(of, pieces, tokens, facts)
+    said = evidence.names(of, pieces, tokens, facts).to_pylist()
     assert len(set(zip(pieces.row.tolist(), pieces.kind.tolist(), said))) == len(said)  # equal pieces come once
+    loud = evidence.loudest(pieces, 2)
+    heard = [(row, -abs(weight), name) for row, name, weight in zip(pieces.row, pieces.name, pieces.weight)]
+    heard = sorted(piece for piece in heard if piece[1] < -1e-6)
+    wanted = [piece for row in at for piece in [p for p in heard if p[0] == row][:2]]
+    assert [(row, -abs(w), name) for row, name, w in zip(loud.row, loud.name, loud.weight)] == wanted
     alone = evidence.margins(of, tokens, facts, one, np.full(len(rows), -1))
     assert np.bincount(alone.row, alone.weight, len(rows)) + of.arrays["bias"][one] == pytest.approx(
         scores[at, one], abs=1e-3
@@ -110,7 +115,7 @@ def test_pieces_are_said_in_words_the_loudest_first_for_rows_that_are_for_review
     stated = [{"name": "[price] INR", "value": "7.00"}, {"name": "colour", "value": "red"}]
     facts = pa.array([[], stated, None], FACTS)
     pieces = evidence.margins(of, evidence.whole(tokens), evidence.whole(facts), np.zeros(3, int), np.ones(3, int))
-    mine = [name for name, row in zip(evidence.names(of, pieces, tokens, facts), pieces.row) if row == 1]
+    mine = [name for name, row in zip(evidence.names(of, pieces, tokens, facts).to_pylist(), pieces.row) if row == 1]
     assert set(mine) == {
         "drill", "ab", "abc", "brand: bosch", "drill ab", "ab abc", "drill … abc", "price = 7.00 INR", "colour = red",
     }  # fmt: skip

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numba import njit
 
 from shelfmark.text import kernel
@@ -231,52 +232,95 @@ def margins(model: Model, tokens: pa.Array, facts: pa.Array, one: np.ndarray, ot
 
 
 def _once(pieces: Pieces) -> Pieces:
-    """Equal pieces of a row as one, in the order of the rows."""
-    if not len(pieces.row):
-        return pieces
-    order = np.lexsort((pieces.first, pieces.name, pieces.kind, pieces.row))
-    sorted_ = Pieces(*(array[order] for array in pieces))
-    differs = np.zeros(len(order), bool)
-    differs[0] = True
-    for array in (sorted_.row, sorted_.kind, sorted_.name):
-        differs[1:] |= array[1:] != array[:-1]
-    starts = np.flatnonzero(differs)
-    weight = np.add.reduceat(sorted_.weight, starts)
-    return Pieces(*(array[starts] for array in sorted_[:-1]), weight)
+    """Equal pieces of a row as one, where its first was; rows one after the other."""
+    kept, weight = _merged(*pieces[:2], pieces.name, pieces.weight)
+    return Pieces(*(array[kept] for array in pieces[:-1]), weight)
+
+
+@njit(cache=True, nogil=True)
+def _merged(row, kind, name, weight):
+    kept, total = np.empty(len(row), np.int64), np.empty(len(row))
+    made, start = 0, 0
+    while start < len(row):
+        end = start
+        while end < len(row) and row[end] == row[start]:
+            end += 1
+        room = 8
+        while room < 2 * (end - start):
+            room *= 2
+        places = np.full(room, -1, np.int64)  # of hashes, in `kept`
+        for i in range(start, end):
+            at = np.int64((name[i] * kernel.GOLDEN) >> np.uint64(32)) & (room - 1)
+            while places[at] >= 0 and (name[kept[places[at]]] != name[i] or kind[kept[places[at]]] != kind[i]):
+                at = (at + 1) & (room - 1)
+            if places[at] < 0:
+                places[at], kept[made], total[made] = made, i, 0
+                made += 1
+            total[places[at]] += weight[i]
+        start = end
+    return kept[:made], total[:made]
 
 
 def loudest(pieces: Pieces, top: int) -> Pieces:
     """Of each row the `top` pieces that add most, for or against, the loudest first; those that add nothing are left out."""
-    heard = np.flatnonzero(np.abs(pieces.weight) > 1e-6)
-    order = heard[np.lexsort((pieces.name[heard], -np.abs(pieces.weight[heard]), pieces.row[heard]))]
-    row = pieces.row[order]
-    place = np.arange(len(row)) - np.searchsorted(row, row, side="left")
-    return Pieces(*(array[order[place < top]] for array in pieces))
+    rows = int(pieces.row.max()) + 1 if len(pieces.row) else 0
+    chosen = _loudest(pieces.row, pieces.name, pieces.weight, rows, top)
+    return Pieces(*(array[chosen] for array in pieces))
 
 
-def names(model: Model, pieces: Pieces, tokens: pa.Array, facts: pa.Array) -> list[str]:
-    """The pieces in words; tokens and facts as `margins` was given them."""
-    words = [
-        tokens.values.take(pa.array(np.where(pieces.kind == FACT, 0, at))).to_pylist() if len(tokens.values) else []
-        for at in (pieces.first, pieces.last)
-    ]
-    stated = np.unique(pieces.row[(pieces.kind == FACT) & (pieces.first < model.facts.cuts)])
-    said = dict(zip(stated.tolist(), facts.take(pa.array(stated)).to_pylist()))
-    numbers = {first: name for name, first in model.facts.first.items()}
-    other = model.facts.words.to_pylist()
-    out = []
-    for i, (row, kind, field, feature) in enumerate(zip(pieces.row, pieces.kind, pieces.field, pieces.first)):
-        if kind == FACT:
-            if feature < model.facts.cuts:
-                name = numbers[feature]
-                value = next(fact["value"] for fact in said[row] if fact["name"] == name)
-            else:
-                name, value = other[feature - model.facts.cuts].split("\x1f", 1)
-            out.append(_fact(name, value))
+@njit(cache=True, nogil=True)
+def _loudest(row, name, weight, rows, top):
+    found = np.full((rows, top), -1, np.int64)
+    for i in range(len(row)):
+        loud = abs(weight[i])
+        if loud <= 1e-6:
             continue
-        first, last = words[0][i], words[1][i]
-        text = first if kind == WORD else f"{first} {last}" if kind == PHRASE else f"{first} … {last}"
-        out.append(f"{model.text.fields[field]}: {text}" if field else text)
+        line, at = found[row[i]], top
+        while at > 0:
+            other = line[at - 1]
+            if other >= 0 and (abs(weight[other]) > loud or (abs(weight[other]) == loud and name[other] <= name[i])):
+                break
+            at -= 1
+        if at < top:
+            for later in range(top - 1, at, -1):
+                line[later] = line[later - 1]
+            line[at] = i
+    flat = found.reshape(found.size)
+    return flat[flat >= 0]
+
+
+def names(model: Model, pieces: Pieces, tokens: pa.Array, facts: pa.Array) -> pa.Array:
+    """The pieces in words; tokens and facts as `margins` was given them."""
+    stated = pieces.kind == FACT
+    said = pa.nulls(len(stated), pa.string())
+    if not stated.all():
+        ends = [tokens.values.take(pa.array(at, mask=stated)) for at in (pieces.first, pieces.last)]
+        between = pa.array([None, " ", " … "]).take(pa.array(pieces.kind, mask=stated | (pieces.kind == WORD)))
+        said = pc.coalesce(pc.binary_join_element_wise(ends[0], ends[1], between), ends[0])
+        fields = pa.array([None, *(f"{field}: " for field in model.text.fields[1:])]).take(pa.array(pieces.field))
+        said = pc.coalesce(pc.binary_join_element_wise(fields, said, ""), said)
+    if stated.any():
+        told = np.flatnonzero(stated)
+        said = pc.replace_with_mask(said, pa.array(stated), pa.array(_facts(model, pieces, told, facts)))
+    return said
+
+
+def _facts(model: Model, pieces: Pieces, told: np.ndarray, facts: pa.Array) -> list[str]:
+    """The pieces at `told`, which are facts, in words."""
+    cuts = model.facts.cuts
+    feature, row = pieces.first[told], pieces.row[told]
+    counted = np.unique(row[feature < cuts])
+    values = dict(zip(counted.tolist(), facts.take(pa.array(counted)).to_pylist()))
+    numbers = {first: name for name, first in model.facts.first.items()}
+    named = np.unique(feature[feature >= cuts])
+    words = dict(zip(named.tolist(), model.facts.words.take(pa.array(named - cuts)).to_pylist()))
+    out = []
+    for at, number in zip(row.tolist(), feature.tolist()):
+        if number < cuts:
+            name = numbers[number]
+            out.append(_fact(name, next(fact["value"] for fact in values[at] if fact["name"] == name)))
+        else:
+            out.append(_fact(*words[number].split("\x1f", 1)))
     return out
 
 
@@ -290,7 +334,7 @@ def column(model: Model, tokens: pa.Array, facts: pa.Array, said: Answer, top: i
     """The `TYPE` column of a batch: of rows for review the loudest pieces for their best category over the next; else null."""
     rows = np.flatnonzero(said.decision == REVIEW)
     lengths = np.zeros(len(said.decision), np.int64)
-    spoken, weight = [], np.empty(0)
+    spoken, weight = pa.array([], pa.string()), np.empty(0)
     if len(rows):
         chosen = pa.array(rows)
         tokens, facts = whole(tokens.take(chosen)), whole(facts.take(chosen))
@@ -298,7 +342,7 @@ def column(model: Model, tokens: pa.Array, facts: pa.Array, said: Answer, top: i
         heard = loudest(margins(model, tokens, facts, said.number[rows, 0], other), top)
         spoken, weight = names(model, heard, tokens, facts), heard.weight
         lengths[rows] = np.bincount(heard.row, minlength=len(rows))
-    told = pa.StructArray.from_arrays([pa.array(spoken, pa.string()), pa.array(weight)], names=["feature", "weight"])
+    told = pa.StructArray.from_arrays([spoken, pa.array(weight)], names=["feature", "weight"])
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     missing = pa.array(said.decision != REVIEW)
     return pa.ListArray.from_arrays(pa.array(offsets), told, type=TYPE, mask=missing)

@@ -67,7 +67,7 @@ def explain(catalogue: DataFrame, record: Row, folder: str, checksum: str, top: 
     one, other = int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else -1
     pieces = evidence.margins(found, words, said, np.array([one]), np.array([other]))
     loud = evidence.loudest(pieces, top)
-    named = list(zip(evidence.names(found, loud, words, said), loud.weight.tolist()))
+    named = list(zip(evidence.names(found, loud, words, said).to_pylist(), loud.weight.tolist()))
     bias = found.arrays["bias"]
     leaning = float(bias[one]) - (float(bias[other]) if other >= 0 else 0.0)
     paths = [found.nodes[found.tree.leaf[number]]["path"] for number in numbers]
