@@ -15,13 +15,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 export SHELFMARK_REAL_DATA ?= $(abspath ../shared/data)
 
-.PHONY: help setup run test quick lint docs screenshots lock wheel clean
+.PHONY: help setup run test quick nightly lint docs screenshots lock wheel clean
 
 help:
 	@echo "make run                                    the whole pipeline on a generated demo catalogue"
 	@echo "make run SOURCES=\"amazon_in lazada\" DATA=dir  the same on real feeds"
 	@echo "make run LAKE=lakefs                        the same, its versions in a local lakeFS server"
 	@echo "make test                                   all checks: ruff, import-linter, pytest"
+	@echo "make nightly                                all checks, with the long proofs that make test leaves out"
 	@echo "make quick                                  the quick checks, about 2 minutes"
 	@echo "make screenshots                            the pictures of docs/stewards.md, by Chromium"
 	@echo "make docs | lock | wheel | clean            docs/tables.md, requirements.lock, dist/*.whl, remove all that was made (the lake too)"
@@ -49,6 +50,9 @@ test: setup lint
 
 quick: setup lint
 	@$(BIN)/python -m pytest -m "not slow" -x
+
+nightly: setup lint
+	@$(BIN)/python scripts/tests.py -m ""
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

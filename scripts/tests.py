@@ -1,4 +1,4 @@
-"""All tests, in two runs of pytest side by side: `make test`.
+"""All tests but the nightly ones, in two runs of pytest side by side: `make test`.
 
 A test of small tables waits for Spark's driver, which is one thread: two sessions use two cores. What is in `BESIDE` runs
 beside all the rest; its report follows that of the rest. A machine with one core, or little memory, takes one after
@@ -32,7 +32,7 @@ NEEDED = 12 << 30  # two sessions of 3 GB of heap, their Python workers, and wha
 
 
 def main(arguments: list[str]) -> int:
-    pytest = [sys.executable, "-m", "pytest", *arguments]
+    pytest = [sys.executable, "-m", "pytest", "-m", "not nightly", *arguments]
     rest = [*pytest, *(f"--ignore={path}" for path in BESIDE)]
     beside = [*pytest, *BESIDE, "-o", "cache_dir=.pytest_cache/beside"]
     if (os.cpu_count() or 1) < 2 or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") < NEEDED:

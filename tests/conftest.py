@@ -35,6 +35,29 @@ def spark(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def validate():
+    """`Run.validate` as it is: what is made for tests of all kinds has its suites."""
+    from shelfmark.run import Run
+
+    return Run.validate
+
+
+@pytest.fixture(scope="module")
+def unchecked(request, validate):
+    """In `make test`, runs without the suites of their tables: for tests of many runs that are about something else.
+
+    Suites are a third of a small run. Tests of quality, runs and the pipeline have them, and so has every test of
+    `make nightly` or of a pytest called by hand.
+    """
+    from shelfmark.run import Run
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.option.markexpr == "not nightly":
+            patch.setattr(Run, "validate", lambda run: [])
+        yield
+
+
+@pytest.fixture(scope="session")
 def real_data():
     """Folder of the real feeds; skips where they are absent, fails in CI."""
     if not REAL.is_dir():
@@ -171,12 +194,14 @@ def demo_settings(demo_feeds, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def demo_home(spark, demo_settings):
+def demo_home(spark, demo_settings, validate):
     """Home of a lake after one pipeline over the small demo catalogue."""
     from rich.console import Console
 
     from shelfmark import pipeline
+    from shelfmark.run import Run
 
-    with open(Path(demo_settings.home) / "console.txt", "w") as screen:
+    with open(Path(demo_settings.home) / "console.txt", "w") as screen, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "validate", validate)
         assert pipeline.run(demo_settings, Console(file=screen, width=120), "20260101-demo", None, force=False) == 0
     return Path(demo_settings.home)

@@ -13,6 +13,8 @@ import pytest
 from shelfmark import config, pipeline
 from shelfmark.cli.app import app, console
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 COMMAND = Path(sys.executable).with_name("shelfmark")
 
 

@@ -201,8 +201,23 @@ JOINED = {
     ],
 }
 LANDED = {"while publishing, after main moved", "after the merge, unheard", "after publishing"}
+# Those of which most are seen: between two writes, and just before and after main moves.
+DAILY = {
+    "while the second table is written",
+    "while the first table is written",
+    "while publishing, before main moves",
+    "while publishing, after main moved",
+    "before the commit",
+    "after the merge, unheard",
+}
 KILLS = [
-    pytest.param(kind, point, names is JOINED, id=f"{kind}: {point}")
+    pytest.param(
+        kind,
+        point,
+        names is JOINED,
+        id=f"{kind}: {point}",
+        marks=[] if point.name in DAILY else [pytest.mark.nightly],
+    )
     for names in (WHOLE, JOINED)
     for kind in ("local", "lakefs")
     for point in faults.kill_points(kind)
@@ -233,6 +248,7 @@ def test_a_killed_driver_leaves_main_at_one_version_and_the_same_run_completes(
 
 def test_kill_points_are_enough_and_all_there():
     assert len(KILLS) >= 12
+    assert len([kill for kill in KILLS if not kill.marks]) == len(DAILY)
     for kind in ("local", "lakefs"):
         assert {*WHOLE[kind], *JOINED[kind]} <= {point.name for point in faults.kill_points(kind)}
 

@@ -13,6 +13,8 @@ from shelfmark.query import query, read
 from shelfmark.run import execute
 from shelfmark.tables import TABLES, Field, table
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 NAME = "silver.taxonomy"
 OLD = "taxonomy_version string, category_id string, path string, name string, parent_id string, depth int"
 ROWS = [("v1", "a", "A", "A", None, 1), ("v1", "b", "A > B", "B", "a", 2)]

@@ -14,6 +14,8 @@ from shelfmark.pipeline import _execute
 from shelfmark.query import query, read
 from shelfmark.tables import TABLES
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 LAKES = sorted((Path(__file__).parent / "lakes").glob("*.tar.gz"))
 FIRST, SECOND, LABELS = "20260101-first", "20260102-second", "labels"
 

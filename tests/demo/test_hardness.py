@@ -20,6 +20,7 @@ def titles(seed: int, rows: int) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_strong_simple_classifier_is_right_in_70_to_85_percent():
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.metrics import f1_score

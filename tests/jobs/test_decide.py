@@ -15,6 +15,8 @@ from shelfmark.lake import open_lake
 from shelfmark.pipeline import _execute
 from shelfmark.query import read
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 MAPPING = """
 description: a shop for tests
 licence: made up, Apache-2.0

@@ -18,6 +18,8 @@ from shelfmark.query import read
 from shelfmark.run import execute
 from shelfmark.tables import TABLES
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 MAPPING = """
 description: a shop for tests
 licence: made up, Apache-2.0

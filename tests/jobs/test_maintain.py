@@ -12,6 +12,8 @@ from shelfmark.query import read
 from shelfmark.run import execute
 from shelfmark.upkeep import SEVERAL, SMALL, Contents
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 PRESENCE = "product_id string, source string, region string, first_run string, last_run string, first_seen date, last_seen date"
 TAXONOMY = "taxonomy_version string, category_id string, path string, name string, depth int"
 DAY = date(2026, 1, 1)

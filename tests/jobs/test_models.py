@@ -21,7 +21,7 @@ from shelfmark.query import read
 from shelfmark.run import Run, execute
 from shelfmark.text import challenger, champion
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 WORDS = {
     "home > kettles": ["kettle", "wasserkocher", "litre", "boil", "cordless"],

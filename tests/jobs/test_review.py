@@ -25,7 +25,7 @@ from shelfmark.text import calibrate, fit, model
 from shelfmark.text.facts import NOTHING
 from shelfmark.text.predict import predict
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 MAPPING = """
 description: a shop for tests

@@ -104,9 +104,7 @@ def branch(run: Run, model: str) -> Branch | None:
 def accepted_unlabelled(run: Run, model: str, labels: DataFrame) -> DataFrame:
     """What the champion accepted of products without a label (pseudo.py); none where nothing was predicted yet."""
     settings, champions = run.settings.text, _first(run, model, F.col("champion"))
-    version = champions.model_version if champions else None
-    mine = run.read("gold.predictions").where((F.col("model") == model) & (F.col("model_version") == version))
-    newest = mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
+    newest = _newest(run, model, champions.model_version if champions else None)
     told = run.read("silver.catalogue"), labels, run.read("silver.splits"), newest
     return pseudo.accepted(*told, settings.pseudo_weight, settings.pseudo_share)
 
@@ -195,7 +193,10 @@ def signed(run: Run, model: Champion, predicted: DataFrame) -> DataFrame:
 
 def newest_predictions(run: Run, model: str) -> DataFrame:
     """The champion's predictions of the newest day."""
-    version = current(run, model).version
+    return _newest(run, model, current(run, model).version)
+
+
+def _newest(run: Run, model: str, version: str | None) -> DataFrame:
     mine = run.read("gold.predictions").where((F.col("model") == model) & (F.col("model_version") == version))
     return mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
 
