@@ -1,6 +1,7 @@
 """The margin of a linear model taken apart: the grams are the kernel's, the pieces sum up to the margin, and they can be read."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -119,6 +120,10 @@ def test_pieces_are_said_in_words_the_loudest_first_for_rows_that_are_for_review
     assert set(mine) == {
         "drill", "ab", "abc", "brand: bosch", "drill ab", "ab abc", "drill … abc", "price = 7.00 INR", "colour = red",
     }  # fmt: skip
+    # A model that reads titles alone.
+    titles = replace(of, text=of.text.model_copy(update={"fields": ["title"]}))
+    first = evidence.Pieces(*(array[pieces.field == 0] for array in pieces))
+    assert evidence.names(titles, first, tokens, facts) == evidence.names(of, first, tokens, facts)
     said = model.answer(of, evidence.whole(tokens), evidence.whole(facts), 2)
     assert set(said.decision) == {model.REVIEW}
     said = said._replace(decision=np.array([model.ACCEPT, model.REVIEW, model.REVIEW], np.int8))

@@ -297,7 +297,8 @@ def names(model: Model, pieces: Pieces, tokens: pa.Array, facts: pa.Array) -> pa
         ends = [tokens.values.take(pa.array(at, mask=stated)) for at in (pieces.first, pieces.last)]
         between = pa.array([None, " ", " … "]).take(pa.array(pieces.kind, mask=stated | (pieces.kind == WORD)))
         said = pc.coalesce(pc.binary_join_element_wise(ends[0], ends[1], between), ends[0])
-        fields = pa.array([None, *(f"{field}: " for field in model.text.fields[1:])]).take(pa.array(pieces.field))
+        fields = pa.array([None, *(f"{field}: " for field in model.text.fields[1:])], pa.string())
+        fields = fields.take(pa.array(pieces.field))
         said = pc.coalesce(pc.binary_join_element_wise(fields, said, ""), said)
     if stated.any():
         told = np.flatnonzero(stated)
