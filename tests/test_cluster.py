@@ -47,6 +47,7 @@ def _rounded(value):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_local_cluster_gives_the_same_tables(spark, demo_feeds, demo_home, tmp_path):
     maps = (f"taxonomy={demo_feeds}/taxonomy.csv", f"taxonomy_maps={demo_feeds}/taxonomy", "metrics.min_support=3")
     # Other partitions too: the result depends on neither.

@@ -86,7 +86,10 @@ def test_an_older_table_is_read_as_todays_contract_and_not_written(spark, settin
     assert migrations.stored(spark, path(settings)) == 1
 
 
-@pytest.mark.parametrize("how", ["append", "replace", "overwrite", "merge", "delete"])
+@pytest.mark.parametrize(
+    "how",
+    ["append", "merge", *(pytest.param(how, marks=pytest.mark.nightly) for how in ("replace", "overwrite", "delete"))],
+)
 def test_adding_to_an_older_table_rewrites_it_in_the_same_publish(spark, settings, second, how):
     first = write(spark, settings, 1, ROWS, OLD)
     second()

@@ -82,6 +82,7 @@ def test_jobs_go_on_from_it_and_it_can_be_rolled_back_to(spark, settings):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_product_is_erased_from_it(spark, settings):
     """What is left of its group gets a golden record with the columns of today."""
     lake = open_lake(settings)

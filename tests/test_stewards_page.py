@@ -19,6 +19,7 @@ def screenshots():
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_day_of_a_steward_goes_as_the_page_says(spark, tmp_path):
     walk = screenshots()
     taken = walk.steps(walk.PAGE.read_text())

@@ -41,6 +41,7 @@ def test_the_wheel_holds_libraries_jobs_settings_suites_and_the_lakefs_build(whe
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_job_runs_from_the_installed_wheel_in_another_folder(wheel, tmp_path):
     python = tmp_path / "env" / "bin" / "python"
     call(UV, "venv", "-q", "--python", sys.executable, tmp_path / "env")

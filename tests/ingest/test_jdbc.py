@@ -479,6 +479,7 @@ def test_days_of_a_database_from_the_watermark_on_with_balanced_books(spark, pos
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_server_that_dies_while_it_is_read_ends_the_run_and_the_same_run_then_completes(spark, postgres, tmp_path):
     _slow_view(postgres)
     shop = Shop(spark, tmp_path, {"url": postgres.url, **USER, "table": "s.slow"})
@@ -498,6 +499,7 @@ def test_a_server_that_dies_while_it_is_read_ends_the_run_and_the_same_run_then_
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_source_that_does_not_answer_stops_alone_and_the_run_ends_as_a_failed_service(spark, postgres, tmp_path):
     from rich.console import Console
 

@@ -171,6 +171,7 @@ def proposing(spark, tmp_path_factory):
     return Lake(spark, root, feeds, scorer={"model": str(root / "model.json"), "propose": 0.2, "merge": 1.0})
 
 
+@pytest.mark.nightly
 def test_proposed_pairs_go_to_a_csv_and_come_back_as_decisions(proposing, tmp_path, capsys):
     rows = proposing.rows("silver.proposed_pairs")
     assert len(rows) >= 50

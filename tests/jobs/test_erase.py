@@ -166,6 +166,7 @@ def test_products_are_erased_everywhere_but_where_a_tag_keeps_them_and_a_feed_do
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_source_is_erased_with_its_history_and_not_taken_in_until_lifted(shop):
     first = shop.jobs("ingest", "dedupe")[1].commit
     open_lake(shop.settings).tag("release-first", first.id)

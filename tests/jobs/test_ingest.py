@@ -14,7 +14,10 @@ from shelfmark.lake import open_lake
 from shelfmark.pipeline import _checked, _execute
 from shelfmark.query import read
 
-pytestmark = pytest.mark.slow  # a run of the job takes seconds, whatever the size of its feed
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("unchecked"),
+]  # a run of the job takes seconds, whatever the size of its feed
 
 MAPPING = """
 description: a shop for tests
@@ -150,6 +153,7 @@ def test_a_changed_record_is_a_change_and_an_absent_one_stays(shop):
     assert seen == {"20260101-t 20260102-t", "20260101-t 20260101-t"}
 
 
+@pytest.mark.nightly
 def test_an_older_record_in_a_later_file_is_superseded(shop):
     shop.feed()
     shop.ingest()
@@ -180,6 +184,7 @@ def test_a_corrected_mapping_reads_again_from_bronze_even_when_the_file_is_gone(
     assert len(shop.rows("bronze.raw_products")) == 3
 
 
+@pytest.mark.nightly
 def test_going_back_to_an_earlier_mapping_is_a_change_too_and_no_sighting(shop):
     shop.feed()
     shop.ingest()
@@ -192,6 +197,7 @@ def test_going_back_to_an_earlier_mapping_is_a_change_too_and_no_sighting(shop):
     assert {row.last_run for row in shop.rows("silver.presence")} == {"20260101-t"}
 
 
+@pytest.mark.nightly
 def test_two_sources_of_equal_bytes_have_books_of_their_own(shop):
     shop.feed(name="here")
     shop.feed(name="there")
@@ -200,6 +206,7 @@ def test_two_sources_of_equal_bytes_have_books_of_their_own(shop):
     assert notes["sources"] == {"here": balanced, "there": balanced}
 
 
+@pytest.mark.nightly
 def test_a_broken_source_beside_quiet_ones_does_not_refuse_the_run(shop):
     shop.feed(name="quiet")
     shop.ingest()
@@ -239,6 +246,7 @@ def test_a_file_that_cannot_be_read_stops_its_source_and_the_others_publish(shop
     assert {row.source for row in shop.rows("bronze.files")} == {"good"}
 
 
+@pytest.mark.nightly
 def test_a_header_alone_is_a_file_of_no_records(shop):
     shop.feed(name="good")
     shop.feed([], name="void")

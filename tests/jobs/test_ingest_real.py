@@ -96,6 +96,7 @@ def test_the_same_files_again_add_nothing_and_the_absent_stay(spark, three_days)
     assert presence.where(presence.last_run == "20260801-day").count() == 3446
 
 
+@pytest.mark.nightly
 def test_all_eight_real_feeds_are_taken_in_with_books_that_balance(spark, real_data, tmp_path):
     sources = ["amazon_in", "openfoodfacts", "lazada", "shein", "costco", "merchant_es", "shwapno", "fashion"]
     settings = config.load(home=str(tmp_path), data=str(real_data), sources=sources)

@@ -165,6 +165,7 @@ PRODUCTS = (
 )
 
 
+@pytest.mark.nightly
 def test_old_bronze_goes_unless_a_product_stands_on_it(spark, tmp_path, monkeypatch):
     monkeypatch.setattr("shelfmark.quality.definitions.exists", lambda name: False)  # its books are not whole
     settings = config.load(home=str(tmp_path), overrides=["retention.bronze_days=30"])

@@ -286,6 +286,7 @@ def test_the_run_report_shows_the_decisions_the_newest_first(line):
     assert "home &gt; towels" in page
 
 
+@pytest.mark.nightly
 def test_what_the_gate_says_where_there_is_nothing_to_measure(line, trial, monkeypatch):
     """After the roll back: the first version is the champion."""
     first, worse = (champion.of_version(trial, "text", row.model_version) for row in (line.first, line.worse))
@@ -317,6 +318,7 @@ def test_what_the_gate_says_where_there_is_nothing_to_measure(line, trial, monke
         )
 
 
+@pytest.mark.nightly
 def test_a_better_challenger_passes_unless_a_person_is_to_promote_it(line, trial):
     """On a branch where the worse one is the champion, the first version challenges it."""
     first, worse = (champion.of_version(trial, "text", row.model_version) for row in (line.first, line.worse))
@@ -330,6 +332,7 @@ def test_a_better_challenger_passes_unless_a_person_is_to_promote_it(line, trial
     assert waits["reason"].startswith("it passes, and waits for a person")
 
 
+@pytest.mark.nightly
 def test_a_branch_and_what_nobody_labelled_can_be_learnt_from(spark, tmp_path):
     line = Line(spark, tmp_path)
     line.fill(unlabelled=0.5)

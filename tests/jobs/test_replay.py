@@ -192,6 +192,7 @@ def test_an_ingest_with_a_corrected_mapping_resolves_what_it_takes_in(shop):
         pipeline.replay(Which(run_id="20260101-t"), shop.settings, Console(quiet=True), None, False)
 
 
+@pytest.mark.nightly
 def test_replay_gives_the_products_that_mapping_everything_again_gives(shop):
     """Three sources: one whose refused records are old, one whose are the newest, one with several of a product."""
     shop.feed([["1", "Blue shirt", "", "9.99", "A"], ["2", "", "Red scarf, old", "5.00", "A"]], name="older")
@@ -261,6 +262,7 @@ def test_a_corrected_rule_lets_records_in_and_only_those_that_are_asked_for(shop
     assert shop.ingest() == {}
 
 
+@pytest.mark.nightly
 def test_a_record_that_breaks_another_rule_now_is_refused_anew_under_the_replay(shop):
     shop.feed([["1", "", "x", "-1.00", "A"], ["2", "Cap", "", "1.00", "A"]])
     shop.ingest()
@@ -273,6 +275,7 @@ def test_a_record_that_breaks_another_rule_now_is_refused_anew_under_the_replay(
     assert json.loads(new.payload)["other_name"] == "x"
 
 
+@pytest.mark.nightly
 def test_sources_without_a_mapping_and_lakes_without_the_column_resolved_by_are_replayed_as_far_as_can_be(shop, spark):
     shop.feed(FEED)
     shop.feed([["1", "", "Hat", "1.00", "A"], ["2", "Cap", "", "1.00", "A"]], name="other")

@@ -355,6 +355,7 @@ def test_where_no_row_can_be_taken_in_nothing_is_recorded_and_the_reasons_are_ke
     assert lake.read("silver.reviews").count() == before
 
 
+@pytest.mark.nightly
 def test_what_was_chosen_trains_what_was_drawn_measures_and_both_survive_the_next_run(lake, tmp_path):
     _, rows = lake.export(tmp_path / "list.csv", sample=200, seed=5)
     drawn = [row for row in rows if row["sample"]]
