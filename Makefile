@@ -1,4 +1,4 @@
-# Two commands: `make run` (the whole pipeline) and `make test` (all checks). Both set everything up first.
+# Two commands: `make run` (the whole pipeline) and `make test` (the checks of every change). Both set everything up first.
 
 SOURCES ?=
 DATA ?= ../shared/data
@@ -21,8 +21,8 @@ help:
 	@echo "make run                                    the whole pipeline on a generated demo catalogue"
 	@echo "make run SOURCES=\"amazon_in lazada\" DATA=dir  the same on real feeds"
 	@echo "make run LAKE=lakefs                        the same, its versions in a local lakeFS server"
-	@echo "make test                                   all checks: ruff, import-linter, pytest"
-	@echo "make nightly                                all checks, with the long proofs that make test leaves out"
+	@echo "make test                                   the checks of every change: ruff, import-linter, pytest"
+	@echo "make nightly                                all checks: the long proofs too, and all runs with their suites"
 	@echo "make quick                                  the quick checks, about 2 minutes"
 	@echo "make screenshots                            the pictures of docs/stewards.md, by Chromium"
 	@echo "make docs | lock | wheel | clean            docs/tables.md, requirements.lock, dist/*.whl, remove all that was made (the lake too)"

@@ -34,20 +34,12 @@ def spark(tmp_path_factory):
     started.stop()
 
 
-@pytest.fixture(scope="session")
-def validate():
-    """`Run.validate` as it is: what is made for tests of all kinds has its suites."""
-    from shelfmark.run import Run
-
-    return Run.validate
-
-
 @pytest.fixture(scope="module")
-def unchecked(request, validate):
+def unchecked(request):
     """In `make test`, runs without the suites of their tables: for tests of many runs that are about something else.
 
-    Suites are a third of a small run. Tests of quality, runs and the pipeline have them, and so has every test of
-    `make nightly` or of a pytest called by hand.
+    Suites are half of a small run. Tests of quality, runs and the pipeline have them, and so has every test of
+    `make nightly` or of a pytest called by hand. No module that has this makes `demo_home`.
     """
     from shelfmark.run import Run
 
@@ -194,14 +186,12 @@ def demo_settings(demo_feeds, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def demo_home(spark, demo_settings, validate):
+def demo_home(spark, demo_settings):
     """Home of a lake after one pipeline over the small demo catalogue."""
     from rich.console import Console
 
     from shelfmark import pipeline
-    from shelfmark.run import Run
 
-    with open(Path(demo_settings.home) / "console.txt", "w") as screen, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "validate", validate)
+    with open(Path(demo_settings.home) / "console.txt", "w") as screen:
         assert pipeline.run(demo_settings, Console(file=screen, width=120), "20260101-demo", None, force=False) == 0
     return Path(demo_settings.home)

@@ -2,13 +2,9 @@
 
 import shutil
 
-import pytest
-
 from shelfmark.lake import open_lake
 from shelfmark.pipeline import _execute
 from shelfmark.query import read
-
-pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 def test_audits_a_demo_lake(spark, demo_settings, demo_home, tmp_path):

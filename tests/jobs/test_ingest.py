@@ -14,10 +14,8 @@ from shelfmark.lake import open_lake
 from shelfmark.pipeline import _checked, _execute
 from shelfmark.query import read
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.usefixtures("unchecked"),
-]  # a run of the job takes seconds, whatever the size of its feed
+# A run of the job takes seconds, whatever the size of its feed.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 MAPPING = """
 description: a shop for tests

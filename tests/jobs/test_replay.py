@@ -16,10 +16,8 @@ from shelfmark.quality import rejects
 from shelfmark.quality.rejects import Which
 from shelfmark.query import read
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.usefixtures("unchecked"),
-]  # runs of the ingest job take seconds, whatever the size of its feed
+# Runs of the ingest job take seconds, whatever the size of its feed.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 MAPPING = """
 description: a shop for tests

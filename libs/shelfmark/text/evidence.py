@@ -232,8 +232,9 @@ def margins(model: Model, tokens: pa.Array, facts: pa.Array, one: np.ndarray, ot
 
 
 def _once(pieces: Pieces) -> Pieces:
-    """Equal pieces of a row as one, where its first was; rows one after the other."""
-    kept, weight = _merged(*pieces[:2], pieces.name, pieces.weight)
+    """Equal pieces of a row as one, where its first was. They must stand together: words are never equal to facts, so those of
+    all rows may come first, then these."""
+    kept, weight = _merged(pieces.row, pieces.kind, pieces.name, pieces.weight)
     return Pieces(*(array[kept] for array in pieces[:-1]), weight)
 
 
