@@ -226,6 +226,7 @@ def state(spark, settings):
     return {name: sorted(repr(named(row)) for row in some) for name, some in rows.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [2, pytest.param(5, marks=pytest.mark.nightly)])
 def test_days_of_changes_leave_what_one_run_over_all_leaves(spark, tmp_path, monkeypatch, days):
     monkeypatch.setattr(incremental, "FEW", 0)
