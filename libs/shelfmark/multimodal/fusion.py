@@ -181,7 +181,7 @@ def signs(chance: np.ndarray) -> np.ndarray:
     """What tells how far each tower can be trusted, float32[rows, 3 * modalities + pairs]: of `chance` [rows, modalities,
     classes] the largest, its lead over the next, the entropy (0 to 1), and of each two how far they overlap (the
     Bhattacharyya coefficient)."""
-    n, m, classes = chance.shape
+    m, classes = chance.shape[1:]
     top = np.partition(chance, max(classes - 2, 0), 2)[:, :, -2:] if classes > 1 else np.repeat(chance, 2, 2)
     share = chance / np.maximum(chance.sum(2, keepdims=True), 1e-12)
     entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(2) / max(np.log(classes), 1e-12)
