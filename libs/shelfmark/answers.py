@@ -349,10 +349,15 @@ def answered(
     top = number[:, 0]
     confidence = calibrate.confidences(rules.curves, chance[:, 0], where)
     cell = rules.thresholds.find(where, top)
+    roll_up = np.full(len(top), calibrate.NEVER, np.float32) if several else rules.thresholds.roll_up[cell]
     made = decide(
-        chances, top, confidence, known & fits, rules.thresholds.accept[cell], rules.thresholds.roll_up[cell],
+        chances, top, confidence, known & fits, rules.thresholds.accept[cell], roll_up,
         tree.parent, tree.depth, tree.first, tree.last, tree.leaf, rules.roll_up_depth,
     )  # fmt: skip
+    if several:
+        others = calibrate.confidences(rules.curves, chance.ravel(), np.repeat(where, chance.shape[1]))
+        chance[:] = np.minimum(others.reshape(chance.shape), confidence[:, None])
+        return Answer(*made, number, chance, known, fits, cell)
     # What a curve takes from the best it gives to the others, in their proportion, none above the best.
     rest = np.maximum(1 - chance[:, 0], np.finfo(np.float32).tiny)
     chance[:, 1:] = np.minimum(chance[:, 1:] * ((1 - confidence) / rest)[:, None], confidence[:, None])
@@ -363,12 +368,18 @@ def answered(
 class Names:
     """The texts of a model's answers, made once: a batch only points into them."""
 
-    def __init__(self, nodes: list[dict[str, Any]], tree: Tree, thresholds: Thresholds):
+    def __init__(
+        self,
+        nodes: list[dict[str, Any]],
+        tree: Tree,
+        thresholds: Thresholds,
+        unknown: str = "no word of the text is known",
+    ):
         self.ids = pa.array([node["id"] for node in nodes], pa.string())
         self.paths = pa.array([node["path"] for node in nodes], pa.string())
         self.leaves = self.ids.take(pa.array(tree.leaf))
         self.decisions = pa.array(DECISIONS)
-        self.reasons = pa.array([reason for cell in thresholds.cells for reason in _reasons(cell)])
+        self.reasons = pa.array([reason for cell in thresholds.cells for reason in _reasons(cell, unknown)])
 
     def columns(self, said: Answer) -> dict[str, pa.Array]:
         node = pa.array(said.node)
@@ -392,7 +403,7 @@ class Names:
 WHY = (*DECISIONS, "out_of_scope", "unknown")
 
 
-def _reasons(cell: dict[str, Any]) -> list[str]:
+def _reasons(cell: dict[str, Any], unknown: str) -> list[str]:
     """Why a row of a cell of thresholds is decided upon as it is, in the order of `WHY`."""
     accept, roll_up = (f"{cell[name]:.3f}" if cell[name] <= 1 else None for name in ("accept", "roll_up"))
     own = [cell[name] for name in ("region", "name") if cell[name] != ANY]
@@ -403,7 +414,7 @@ def _reasons(cell: dict[str, Any]) -> list[str]:
         f"{doubt}, its branch reaches {roll_up}",
         f"{doubt}, nor does a branch reach {roll_up}" if roll_up else doubt,
         "fits no category: out of scope",
-        "no word of the text is known",
+        unknown,
     ]
 
 
@@ -414,3 +425,12 @@ def checksum(folder: Path | str) -> str:
         with path.open("rb") as file:
             total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def unchanged(folder: Path | str, expected: str | None) -> None:
+    """Raises `DataRefused` where the model's files are not those of the published checksum (None: whatever they are)."""
+    if expected is not None and (found := checksum(folder)) != expected:
+        raise DataRefused(
+            f"the model in {folder} has checksum {found[:12]}…, published was {expected[:12]}…: its files were changed "
+            "after training; roll the lake back or train again"
+        )
