@@ -340,9 +340,11 @@ def answered(
     tree: Tree,
     rules: Rules,
     top_k: int,
+    several: bool = False,
 ) -> Answer:
     """Decide upon rows: chances float32[rows, categories], how well the best fits float32[rows], whether there is anything to
-    go by bool[rows], region names (None: all are `ANY`)."""
+    go by bool[rows], region names (None: all are `ANY`). several: a product has several labels, so that chances do not share
+    out one; nothing is rolled up then, as an ancestor would stand for one label and not for the others."""
     fits = fit >= np.float32(rules.scope)
     number, chance = best(chances, min(top_k, chances.shape[1]))
     where = np.full(len(known), ANY) if region is None else np.asarray(region.fill_null(ANY)).astype(str)
