@@ -421,11 +421,12 @@ def _reasons(cell: dict[str, Any], unknown: str) -> list[str]:
 
 
 def checksum(folder: Path | str) -> str:
-    """sha256 over the names and contents of the folder's files."""
-    total = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")):
-        with path.open("rb") as file:
-            total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    """sha256 over the names and contents of all files below the folder, but hidden ones."""
+    folder, total = Path(folder), hashlib.sha256()
+    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(name for name in names if not any(part.startswith(".") for part in name.split("/"))):
+        with names[name].open("rb") as file:
+            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
 
 

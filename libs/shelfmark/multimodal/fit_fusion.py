@@ -37,7 +37,7 @@ RATE = 2e-3
 DECAY = {"gate": 1e-2, "own": 1e-2, "bias": 1e-2, "in": 1e-4, "in_bias": 0.0, "out": 1e-2}
 DROPOUT = 0.3  # of a modality, in early fusion
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the start of a policy to its end
-RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 class Sample(NamedTuple):

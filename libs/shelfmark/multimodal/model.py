@@ -1,7 +1,7 @@
 """A trained multimodal model: a folder of towers, a rule of fusion and what turns probabilities into decisions. No Spark.
 
 model.json            kind, encoding, categories, tree, taxonomy version; of text/calibrate.py curves, thresholds, scope
-tower-<modality>.*    each tower's description and weights (towers.py)
+<modality>/           each tower's description and weights (towers.py)
 fusion.json, .npz     the rule (fusion.py), learnt on outputs of rows that the towers had not learnt from
 
 `answer` is all there is to predicting: batch job, serving and tests call it with Arrow rows, any column of which may be
@@ -199,7 +199,7 @@ def load(folder: str, key: str = "", device: str = "cpu") -> Model:
         nodes=about["nodes"],
         tree=tree,
         encoding=encode.Encoding(**about["encoding"]),
-        towers={name: towers.load(path, name).to(device).eval() for name in about["towers"]},
+        towers={name: towers.load(path / name, device) for name in about["towers"]},
         rule=fusion.load(path),
         rules=answers.Rules(thresholds, curves, about["scope"], about["roll_up_depth"]),
         taxonomy_version=about["taxonomy_version"],
@@ -220,13 +220,15 @@ def outputs(model: Model, rows: pa.RecordBatch | pa.Table, pool: Any = None) -> 
 def _said(model: Model, name: str, tower: Any, arrays: dict[str, Any]) -> np.ndarray:
     import torch
 
+    from shelfmark.multimodal import towers
+
     there = np.flatnonzero(arrays["present"][name])
     device = next(tower.parameters()).device
     early = model.rule.name == "early"
     # One row that stands for none gives the width of what a tower makes.
     some = there if len(there) else np.zeros(1, np.int64)
     with torch.inference_mode():
-        given = {name: torch.from_numpy(arrays[name][some]).to(device)}
+        given = towers.tensors({name: arrays[name][some]}, device)
         made = tower.features(given) if early else tower(given)
         if not early and model.kind == "multiclass":
             made = torch.log_softmax(made.float(), 1)
