@@ -122,7 +122,8 @@ def servable(model_dir: Path | str, out: Path | str, serving: Serving) -> Path:
         _defaults()
         from mlflow import pyfunc
         from mlflow.models import ModelSignature
-        from mlflow.types import ColSpec, DataType, Map, ParamSchema, ParamSpec, Schema
+        from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+        from mlflow.types.schema import Map
 
         kinds = {"string": DataType.string, "binary": DataType.binary, "map": Map(DataType.string)}
         inputs = Schema([ColSpec(kinds[kind], name, required=False) for name, kind in serving.inputs.items()])

@@ -21,13 +21,14 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from shelfmark import answers
+from shelfmark import answers, mirror
 from shelfmark.errors import UsageError
 from shelfmark.multimodal import model
 
 INPUTS = {"title": "string", "description": "string", "picture": "binary", "fields": "map", "region": "string"}
 SAID = ("category_id", "category_path", "confidence", "decision", "reason", "top_k", "contributions")
 TOP_K = 5
+MLFLOW = mirror.Serving(__name__, INPUTS, TOP_K)
 
 
 class Served:
