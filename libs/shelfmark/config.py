@@ -157,8 +157,9 @@ class Text(Section):
     """The text classifier."""
 
     fields: list[Literal["title", "brand", "description"]] = Field(["title"], min_length=1, description="texts read")
-    facts: list[Literal["price", "brand", "source", "attributes"]] = Field(
-        ["price", "brand", "source", "attributes"], description="what is read beside texts; [] for texts alone"
+    facts: list[Literal["price", "brand", "source", "attributes", "region"]] = Field(
+        ["price", "brand", "source", "attributes"],
+        description="what is read beside texts; [] for texts alone; region: the region, and a head of its own for each region",
     )
     hash_bits: int = Field(20, ge=10, le=24, description="features are hashed into 1.5 * 2**hash_bits columns")
     pairs: int = Field(

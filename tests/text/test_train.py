@@ -197,6 +197,27 @@ def test_facts_decide_where_titles_do_not(spark, tmp_path):
     )
 
 
+def test_a_region_has_a_head_of_its_own(spark, tmp_path):
+    """A jumper is a pullover in one region and a dress in the other, a blouse the other way round."""
+    draw = random.Random(5)
+    meant = {"GB": {"jumper": "wear > tops > shirts", "blouse": "wear > shoes > sandals"}}
+    meant["US"] = dict(zip(meant["GB"], reversed(meant["GB"].values())))
+
+    def offers(n, seed):
+        made = []
+        for i in range(n):
+            region, word = draw.choice(["GB", "US", "GB"]), draw.choice(["jumper", "blouse"])
+            made.append((f"{seed}-{i}", meant[region][word], 1.0, f"{draw.choice(NOISE)} {word}".title(), None, region))
+        return spark.createDataFrame([*made, (f"{seed}-none", RARE, 1.0, None, None, None)], PRODUCT)
+
+    sides = {"rows": offers(900, "a"), "calibrate": offers(400, "b"), "tune": offers(300, "c")}
+    heads = trained(spark, sides, tmp_path / "heads", facts=["region"])
+    common = trained(spark, sides, tmp_path / "common")
+    assert heads["metrics"]["accuracy"] > 0.95 > 0.75 > common["metrics"]["accuracy"]
+    learnt = json.loads((tmp_path / "heads" / "model" / "model.json").read_text())["facts"]["words"]
+    assert {("[region]", "gb"), ("[in GB]", "jumper"), ("[in US]", "jumper")} <= set(map(tuple, learnt))
+
+
 def test_auto_keeps_the_class_weights_that_do_best_on_the_tune_side(spark, sides, tmp_path):
     result = trained(spark, sides, tmp_path, reweight="auto", logit_tau="auto")
     tried = result["metrics"]["tried"]
