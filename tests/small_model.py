@@ -105,7 +105,7 @@ def trained():
             head.weight.copy_(head.weight[order])
             head.bias.copy_(head.bias[order])
         towers.save(tower, folder / name)
-    bare = model.Model("multiclass", nodes, tree, encoding, made, None, None, "t-1", None)
+    bare = model.Model("multiclass", nodes, tree, encoding, made, None, None, "t-1", (), None)
     names = tuple(made)
 
     def outputs(rows):
@@ -119,6 +119,6 @@ def trained():
     judged = model.Judged(outputs(side), labels, tree.leaf[labels], np.asarray(side["region"].to_pylist()))
     decision = config.Decision(min_accepted=100, target_accuracy=0.9, by_region={"MY": 0.99}, roll_up_depth=1)
     targets = answers.targets_of(decision, TAXONOMY)
-    model.write(folder, rule, encoding, nodes, tree, "t-1", judged, decision, targets)
+    model.write(folder, rule, encoding, nodes, tree, "t-1", judged, decision, targets, ("attributes",))
     torch.set_num_threads(before)
     return folder, answers.checksum(folder)

@@ -158,7 +158,7 @@ def test_several_labels_are_answered_without_roll_up(loaded, tmp_path):
     decision = config.Decision(target_accuracy=0.95)
     told = model.write(
         tmp_path, rule, loaded.encoding, loaded.nodes, loaded.tree, "t-1", side, decision,
-        answers.targets_of(decision, {}), {"towers": []},
+        answers.targets_of(decision, {}), about={"towers": []},
     )  # fmt: skip
     assert told["thresholds"][0]["accept"] < 1
     several = model.load(str(tmp_path), "several")

@@ -11,6 +11,7 @@ missing or null. A tower sees only the rows that have its modality.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +56,7 @@ class Model:
     rule: fusion.Rule
     rules: answers.Rules
     taxonomy_version: str
+    facts: tuple[str, ...]
     names: answers.Names
 
     @property
@@ -82,10 +84,12 @@ def write(
     side: Judged | None,
     decision: Decision,
     targets: dict[tuple[str, str], float],
+    facts: Sequence[str] = (),
     about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Calibrate on `side` (rows that neither towers nor rule learnt from) and write model.json and the rule; the towers are
-    there already. targets: `answers.targets_of`. Returns curves (regions that have one), thresholds and scope."""
+    there already. targets: `answers.targets_of`. facts: of `text.facts`, what `fields` were read from. Returns curves (regions
+    that have one), thresholds and scope."""
     folder, guess = Path(folder), None
     if side is not None and len(side.nodes):
         chances = fusion.apply(rule, side.outputs)
@@ -103,6 +107,7 @@ def write(
         "scope": scope,
         "roll_up_depth": decision.roll_up_depth,
         "taxonomy_version": taxonomy_version,
+        "facts": list(facts),
         "nodes": nodes,
         "tree": {name: array.tolist() for name, array in tree._asdict().items()},
         **(about or {}),
@@ -179,18 +184,23 @@ def verify(folder: Path | str, expected: str | None) -> None:
     answers.unchanged(folder, expected)
 
 
+def read(folder: Path | str) -> dict[str, Any]:
+    """model.json. Raises `DataRefused` where it is of another format."""
+    about = json.loads((Path(folder) / "model.json").read_text())
+    if about.get("format") != FORMAT:
+        raise DataRefused(
+            f"{folder}/model.json has format {about.get('format')}, this version reads {FORMAT}: train again"
+        )
+    return about
+
+
 @lru_cache(maxsize=2)  # the champion and, while a release moves, the one before
 def load(folder: str, key: str = "", device: str = "cpu") -> Model:
     """The model of a folder, once per process; `key` (its checksum) tells versions of a path apart. Raises `DataRefused` where
     it is of another format."""
     from shelfmark.multimodal import towers
 
-    path = Path(folder)
-    about = json.loads((path / "model.json").read_text())
-    if about.get("format") != FORMAT:
-        raise DataRefused(
-            f"{path}/model.json has format {about.get('format')}, this version reads {FORMAT}: train again"
-        )
+    path, about = Path(folder), read(folder)
     tree = answers.Tree(**{name: np.array(values, np.int32) for name, values in about["tree"].items()})
     thresholds = answers.Thresholds.of(about["thresholds"], about["nodes"], tree)
     curves = {region: calibrate.Curve(*curve) for region, curve in about["curves"].items()}
@@ -203,6 +213,7 @@ def load(folder: str, key: str = "", device: str = "cpu") -> Model:
         rule=fusion.load(path),
         rules=answers.Rules(thresholds, curves, about["scope"], about["roll_up_depth"]),
         taxonomy_version=about["taxonomy_version"],
+        facts=tuple(about["facts"]),
         names=answers.Names(about["nodes"], tree, thresholds, UNKNOWN),
     )
 

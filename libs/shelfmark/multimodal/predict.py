@@ -11,7 +11,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from shelfmark import answers
-from shelfmark.config import Text
 from shelfmark.multimodal import model
 from shelfmark.text import predict as text_predict
 from shelfmark.text import stated
@@ -41,14 +40,17 @@ def predict(
     """
     model.verify(model_dir, checksum)
     key = checksum or answers.checksum(model_dir)
-    read = inputs(df, pictures, keep)
+    read = inputs(df, pictures, keep, model.read(model_dir)["facts"])
     schema = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in read.schema[: len(keep)])
     return read.mapInArrow(_predictor(str(model_dir), key, len(keep), top_k, contributions), f"{schema}, {ADDED}")
 
 
-def inputs(df: DataFrame, pictures: DataFrame | None = None, keep: Sequence[str] = ()) -> DataFrame:
-    """The columns `keep`, then `READ` and region as `_region`: what `model.answer` reads of products, and training too."""
-    facts = [fact for fact in Text().facts if set(stated.columns([fact])) <= set(df.columns)]
+def inputs(
+    df: DataFrame, pictures: DataFrame | None = None, keep: Sequence[str] = (), facts: Sequence[str] = ()
+) -> DataFrame:
+    """The columns `keep`, then `READ` and region, each after an underscore: what `model.answer` reads of products, and training
+    too. facts: of `text.facts`; those whose columns are missing are taken as not stated."""
+    facts = [fact for fact in facts if set(stated.columns([fact])) <= set(df.columns)]
     nothing = F.lit(None).cast("string")
     columns = {
         "_title": F.col("title") if "title" in df.columns else nothing,
@@ -62,7 +64,7 @@ def inputs(df: DataFrame, pictures: DataFrame | None = None, keep: Sequence[str]
         rows = rows.join(known.select("image_id", F.col("bytes").alias("_picture")), "image_id", "left")
     else:
         rows = rows.withColumn("_picture", F.lit(None).cast("binary"))
-    return rows.select(*keep, *(F.col(f"_{name}").alias(f"_{name}") for name in READ), "_region")
+    return rows.select(*keep, *(f"_{name}" for name in READ), "_region")
 
 
 def _predictor(folder: str, key: str, kept: int, top_k: int, contributions: bool) -> Callable:
