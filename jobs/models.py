@@ -1,13 +1,14 @@
 """Do what a person decided on a line of models: promote a version, go back to the champion before, compare two, shadow."""
 
+from shelfmark.models import challenger, champion
 from shelfmark.run import Run
-from shelfmark.text import challenger, champion
 
 ACTIONS = {
     "compare": challenger.compare,
     "promote": challenger.promote,
     "rollback": challenger.roll_back,
     "shadow": challenger.shadow,
+    "publish": challenger.publish,
 }
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from shelfmark.config import Settings
     from shelfmark.dedup.decisions import Decision
     from shelfmark.labels.reviews import File
-    from shelfmark.text import challenger
+    from shelfmark.models import challenger
 
 UPKEEP = ("maintain", "audit")  # run by themselves, `shelfmark run maintain`: no part of a pipeline
 

@@ -506,6 +506,12 @@ TABLES: dict[str, Table] = {
                 Field("champion_since", "timestamp", "when it became the champion; null for one that never was"),
                 _RUN_ID,
                 Field("shadow", "boolean", "whether it predicts beside the champion, into gold.shadow_predictions"),
+                Field(
+                    "published",
+                    "boolean",
+                    "whether the champion of its line predicts the catalogue; those of other lines predict into "
+                    "gold.shadow_predictions. Null where there was one line",
+                ),
             ),
             ("model", "model_version"),
             "train_text",
@@ -525,13 +531,19 @@ TABLES: dict[str, Table] = {
                     "decision",
                     "string",
                     "promoted (it is the champion now), kept (the champion stays), rolled_back (it is the champion again), "
-                    "compared (nothing changed), shadow_on, shadow_off",
+                    "compared (nothing changed), shadow_on, shadow_off, published (its line predicts the catalogue now), "
+                    "not_published (the line that did still does)",
                     False,
                 ),
                 Field("decided_by", "string", "gate, or the person who decided", False),
                 Field("reason", "string", "why", False),
-                Field("champion_before", "string", "champion at that moment; null for the first of a line"),
-                Field("champion", "string", "champion from then on"),
+                Field(
+                    "champion_before",
+                    "string",
+                    "champion at that moment; null for the first of a line. Of published, not_published: what predicted the "
+                    "catalogue",
+                ),
+                Field("champion", "string", "champion from then on; likewise"),
                 Field("compared_with", "string", "version measured beside it; null where nothing was measured"),
                 Field("macro_f1", "double", "macro-F1 of model_version on the test side"),
                 Field("compared_macro_f1", "double", "macro-F1 of compared_with on the same rows"),
@@ -555,9 +567,9 @@ TABLES: dict[str, Table] = {
                 _RUN_ID,
                 _RUN_DATE,
             ),
-            ("model", "run_id"),
+            ("model", "run_id", "decision"),
             "train_text",
-            writers=("train_text", "models"),
+            writers=("train_text", "train_multimodal", "models"),
         ),
         Table(
             "gold.predictions",
@@ -848,7 +860,8 @@ TABLES: dict[str, Table] = {
 TABLES["gold.shadow_predictions"] = replace(
     TABLES["gold.predictions"],
     name="gold.shadow_predictions",
-    grain="what a challenger in shadow says of a golden record; gold.predictions has what holds",
+    grain="what a challenger in shadow, or the champion of a line that is not published, says of a golden record; "
+    "gold.predictions has what holds",
 )
 
 
