@@ -302,7 +302,7 @@ def test_what_the_gate_says_where_there_is_nothing_to_measure(line, trial, monke
     assert (other["decision"], other["champion_before"]) == ("promoted", first.version)
     assert "the champion is of taxonomy v1, the labels are of v2" in other["reason"]
     with monkeypatch.context() as patch:
-        patch.setattr(challenger, "readable", lambda folder: False)
+        patch.setattr(model_lines, "readable", lambda line, folder: False)
         old = challenger.judge(trial, replace(worse, version="old", checksum="0" * 64))
         assert (old["decision"], old["champion_before"]) == ("promoted", first.version)
         assert "whose models this one does not read" in old["reason"]
