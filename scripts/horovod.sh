@@ -40,7 +40,7 @@ done
 echo "building Horovod for $key (once; 2 to 10 minutes)"
 work=$(mktemp -d) || exit 0
 trap 'rm -rf "$work"' EXIT
-log=${TMPDIR:-/tmp}/shelfmark-horovod-build.$(id -u).log
+log=${TMPDIR:-/tmp}/shelfmark-horovod-build.$$.log
 # Its build needs an old CMake and an old setuptools: an environment of its own, which sees the torch of .venv.
 # torch's headers are C++17, Horovod asks its compiler for C++14: the last -std on the line counts.
 printf '#!/bin/sh\nexec c++ "$@" -std=c++17\n' >"$work/cxx" && chmod +x "$work/cxx"
@@ -58,7 +58,8 @@ if {
     mkdir -p "$(dirname "$kept")"
     # Renamed into place: two set-ups at once leave one whole folder.
     rm -rf "$work/wheel/.tmp"; cp -r "$work/wheel" "$kept.$$" && mv -T "$kept.$$" "$kept" 2>/dev/null || rm -rf "$kept.$$"
-    install || echo "without Horovod: the wheel in $kept does not load; what was said when it was built: $log" >&2
+    rm -f "$log"
+    install || echo "without Horovod: the wheel in $kept does not load" >&2
 else
     echo "without Horovod: it could not be built; what the build said: $log" >&2
 fi

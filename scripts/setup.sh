@@ -1,6 +1,6 @@
 #!/bin/sh
-# Set up .venv from the locks, build Horovod, resolve the Spark jars, find or build a lakeFS server: each once. Idempotent; says in one
-# line what is missing.
+# Set up .venv from the locks, build Horovod, resolve the Spark jars, find or build a lakeFS server: each once. Idempotent;
+# says in one line what is missing.
 set -eu
 
 for candidate in python3.11 python3 python; do
