@@ -215,7 +215,8 @@ class Multimodal(Section):
         ["title", "description", "picture", "fields"], min_length=1, description="what there are towers for"
     )
     text_tower: str = Field(
-        "ngrams", description="tower of texts: ngrams, textcnn, or a Hugging Face encoder by name or path (extra encoders)"
+        "ngrams",
+        description="tower of texts: ngrams, textcnn, or a Hugging Face encoder by name or path (extra encoders)",
     )
     picture_tower: str = Field("resnet10t", description="tower of pictures: a timm model by name")
     pretrained: str | None = Field(
@@ -251,7 +252,6 @@ class Multimodal(Section):
     warm_up: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
     clip: float = Field(1.0, gt=0, description="norm that gradients of dense weights are cut to")
     weight_decay: float = Field(0.02, ge=0, description="decay of dense weights (AdamW)")
-    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of the cross-entropy")
     augment: bool = Field(True, description="pictures are mirrored and shifted while learning")
     sparse: bool = Field(True, description="embeddings have sparse gradients")
     mixed_precision: bool = Field(True, description="half precision on CUDA")
@@ -263,7 +263,9 @@ class Multimodal(Section):
     )
     ranks: int = Field(0, ge=0, description="ranks; 0: one a GPU, or one a slot of Spark, by powers of two")
     threads: int = Field(0, ge=0, description="torch threads of a rank; 0: cores / ranks")
-    retries: int = Field(2, ge=0, description="times that ranks are started again after one died, from the last checkpoint")
+    retries: int = Field(
+        2, ge=0, description="times that ranks are started again after one died, from the last checkpoint"
+    )
     checkpoint_steps: int = Field(500, ge=0, description="steps between checkpoints, beside one an epoch; 0: no others")
     lanes: int = Field(8, ge=1, description="parts a global batch is made of: the number of ranks must divide it")
     group_rows: int = Field(256, ge=1, description="rows of a row group of the cache")

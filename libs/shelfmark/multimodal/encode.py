@@ -13,13 +13,15 @@ fields              list<struct<name string, value string>>, the facts of the te
 A text is lower-cased and cut at everything but letters, marks and digits. `ngrams`: ids of its words, then of its word pairs,
 then of its character 3-5-grams (a space before and after each word), so that what a length limit cuts off matters least.
 `words`: ids of its words in order, as a TextCNN wants them. Ids are hashes: 1 .. buckets, 0 is padding (Weinberger et al.
-2009, "Feature Hashing for Large Scale Multitask Learning").
+2009, "Feature Hashing for Large Scale Multitask Learning"). Any other name is that of a Hugging Face tokeniser, by name or
+path: its ids, each 1 higher (extra `encoders`).
 """
 
 from __future__ import annotations
 
 import io
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +30,7 @@ import pyarrow.compute as pc
 from numba import njit
 from PIL import Image, ImageOps
 
+from shelfmark.errors import UsageError
 from shelfmark.text.facts import NO_DIGIT, NUMBER
 
 MODALITIES = ("title", "description", "picture", "fields")
@@ -52,7 +55,7 @@ LONGEST_EDGE = 512  # a picture with a longer edge is kept smaller: a cache of c
 class Encoding(NamedTuple):
     """How rows become arrays: plain data, kept with every model.
 
-    `title` and `description`: "ngrams" or "words"; `*_length` ids at the most; `buckets` ids of each; `size`: edge of
+    `title` and `description`: "ngrams", "words" or a tokeniser's name or path; `*_length` ids at the most; `buckets` ids of each; `size`: edge of
     the square a picture is drawn into; `width`: columns of fields.
     """
 
@@ -154,6 +157,8 @@ def _grams(data, p, end, led, out, used, limit, buckets):
 
 def ids(texts: pa.Array, kind: str, limit: int, buckets: int) -> pa.ListArray:
     """Token ids of each text, list<int32> of `limit` at the most, null where there is no text or no word in it."""
+    if kind not in ("ngrams", "words"):
+        return _tokenised(texts, kind, limit)
     texts = pc.utf8_lower(texts.cast(pa.string()))
     texts = pc.utf8_trim(pc.replace_substring_regex(texts, CUT, " "), " ")
     texts = pa.concat_arrays([texts])  # at offset 0
@@ -164,6 +169,29 @@ def ids(texts: pa.Array, kind: str, limit: int, buckets: int) -> pa.ListArray:
         data = np.zeros(1, np.uint8)
     indptr, found = _ids(offsets, data, valid, kind == "ngrams", limit, buckets)
     return _lists(indptr, pa.array(found), ~valid)
+
+
+def _tokenised(texts: pa.Array, name: str, limit: int) -> pa.ListArray:
+    missing = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(texts), ""), True).to_numpy(zero_copy_only=False)
+    kept = texts.filter(pa.array(~missing)).to_pylist()
+    read = _tokeniser(name)(kept, truncation=True, max_length=limit)["input_ids"] if kept else []
+    found = [np.asarray(one, np.int32) + 1 for one in read]
+    count = np.zeros(len(texts), np.int64)
+    count[~missing] = [len(one) for one in found]
+    indptr = np.concatenate([[0], np.cumsum(count)]).astype(np.int32)
+    return _lists(indptr, pa.array(np.concatenate(found) if found else np.zeros(0, np.int32)), missing)
+
+
+@lru_cache(maxsize=4)
+def _tokeniser(name: str):
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise UsageError("a Hugging Face encoder needs the extra `encoders`: pip install shelfmark[encoders]") from None
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the tokeniser {name}: {' '.join(str(error).split())[:300]}") from None
 
 
 def _lists(indptr: np.ndarray, values: pa.Array, missing: np.ndarray) -> pa.ListArray:
