@@ -1,6 +1,7 @@
 """Products as arrays: one way for training, batch prediction and serving."""
 
 import io
+import itertools
 
 import numpy as np
 import pyarrow as pa
@@ -35,9 +36,7 @@ def slow_ids(text, grams, limit, buckets):
     found = [slow_id(slow_fnv(word.encode()), buckets) for word in words]
     if grams:
         hashes = [slow_fnv(word.encode()) for word in words]
-        found += [
-            slow_id((a * 0x9E3779B97F4A7C15 & MASK) ^ b, buckets) for a, b in zip(hashes, hashes[1:], strict=False)
-        ]
+        found += [slow_id((a * 0x9E3779B97F4A7C15 & MASK) ^ b, buckets) for a, b in itertools.pairwise(hashes)]
         for word in words:
             padded = f" {word} "
             for start in range(len(padded) - 1):

@@ -55,8 +55,8 @@ LONGEST_EDGE = 512  # a picture with a longer edge is kept smaller: a cache of c
 class Encoding(NamedTuple):
     """How rows become arrays: plain data, kept with every model.
 
-    `title` and `description`: "ngrams", "words" or a tokeniser's name or path; `*_length` ids at the most; `buckets` ids of each; `size`: edge of
-    the square a picture is drawn into; `width`: columns of fields.
+    `title` and `description`: "ngrams", "words", or a tokeniser by name or path; `*_length`: ids of a text at the most;
+    `buckets`: ids there are; `size`: edge of the square a picture is drawn into; `width`: columns of fields.
     """
 
     title: str = "ngrams"

@@ -51,6 +51,9 @@ class Plan(NamedTuple):
     checkpoint_steps: int = 500
 
 
+DEFAULT = Plan()
+
+
 def train(
     group: Any,
     out: Path | str,
@@ -59,7 +62,7 @@ def train(
     tune: list[str],
     description: dict[str, Any],
     loss: dict[str, Any],
-    plan: Plan = Plan(),
+    plan: Plan = DEFAULT,
 ) -> dict[str, Any]:
     """Train a tower on parts of a cache; returns {history, best, folder}: an entry an epoch, the best one, the best tower.
 
@@ -101,7 +104,7 @@ def train(
         seconds = time.monotonic() - started
         same_buffers(group, tower)
         total, rows = group.sum(state["sum"])
-        entry = {"epoch": epoch, "loss": total / max(rows, 1)} | evaluate(group, tower, judge, goal)
+        entry = {"epoch": epoch, "loss": float(total / max(rows, 1))} | evaluate(group, tower, judge, goal)
         entry |= {"seconds": seconds, "rows_per_second": seen * group.size / seconds}
         state["history"].append(entry)
         if state["best"] is None or entry["macro_f1"] > state["best"]["macro_f1"]:
