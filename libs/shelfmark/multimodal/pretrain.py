@@ -2,9 +2,9 @@
 
 A picture and the title of the same product shall be near, those of different products far: the symmetric InfoNCE loss over
 a batch (Radford et al.: Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, figure 3).
-Negatives that are hard to tell, other red coats, count more the more they resemble: weights proportional to
-exp(hardness * similarity) over the negatives of a row (Robinson, Chuang, Sra, Jegelka: Contrastive Learning with Hard Negative Samples, ICLR 2021, eq. 4,
-without its correction for false negatives); hardness 0 is the plain loss.
+Negatives that are hard to tell, other red coats, count more the more they resemble: their weights are proportional to
+exp(hardness * similarity) over the negatives of a row (Robinson, Chuang, Sra, Jegelka: Contrastive Learning with Hard
+Negative Samples, ICLR 2021, eq. 4, without its correction for false negatives); hardness 0 is the plain loss.
 
 What it leaves is a state dict of the picture network, which `multimodal.pretrained` names. No Spark here.
 """
