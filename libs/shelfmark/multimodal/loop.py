@@ -88,8 +88,8 @@ def train(
         tower = tower.to(memory_format=torch.channels_last)
     optimisers = make_optimisers(tower, plan, group.size)
     state = resume(out, fingerprint(description, loss, plan._replace(checkpoint_steps=0), parts, source.rows))
-    restore(state, tower, optimisers)
     network, optimisers = group.wrap(tower, optimisers, plan.compression, plan.accumulate)
+    restore(state, tower, optimisers)  # what Horovod wraps starts with an empty state
     goal = losses.on(loss, device)
 
     while state["epoch"] < plan.epochs and not state["done"]:
