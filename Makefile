@@ -15,7 +15,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export SHELFMARK_REAL_DATA ?= $(abspath ../shared/data)
 
-.PHONY: help setup run test quick nightly lint docs screenshots lock wheel clean
+.PHONY: help setup run test quick nightly test-gpu lint docs screenshots lock wheel clean
 
 help:
 	@echo "make run                                    the whole pipeline on a generated demo catalogue"
@@ -24,12 +24,13 @@ help:
 	@echo "make test                                   the checks of every change: ruff, import-linter, pytest"
 	@echo "make nightly                                all checks: the long proofs too, and all runs with their suites"
 	@echo "make quick                                  the quick checks, about 2 minutes"
+	@echo "make test-gpu                               the checks that need a GPU, and training throughput on it"
 	@echo "make screenshots                            the pictures of docs/stewards.md, by Chromium"
 	@echo "make docs | lock | wheel | clean            docs/tables.md, requirements.lock, dist/*.whl, remove all that was made (the lake too)"
 
 setup: $(READY)
 
-$(READY): requirements.lock requirements-uv.lock setup.py pyproject.toml libs/shelfmark/session.py libs/shelfmark/cds.py tools/lakefs/go.sum
+$(READY): requirements.lock requirements-uv.lock setup.py pyproject.toml libs/shelfmark/session.py libs/shelfmark/cds.py tools/lakefs/go.sum tools/horovod/build.lock tools/horovod/horovod.lock scripts/horovod.sh
 	@sh scripts/setup.sh
 	@touch $@
 
@@ -48,6 +49,11 @@ endif
 test: setup lint
 	@$(BIN)/python scripts/tests.py
 
+# On a machine with a GPU: the tests that need one, which are skipped elsewhere, and throughput against a plain loop.
+test-gpu: setup
+	@$(BIN)/python -m pytest -m "gpu"
+	@$(BIN)/python benchmarks/multimodal.py --device cuda --quick
+
 quick: setup lint
 	@$(BIN)/python -m pytest -m "not slow" -x
 
@@ -64,7 +70,9 @@ screenshots: setup
 	@$(BIN)/python scripts/screenshots.py
 
 lock: setup
-	@$(BIN)/uv pip compile -q --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header setup.py -o requirements.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --extra dev --extra multimodal --generate-hashes --no-emit-index-url --no-header setup.py -o requirements.lock
+	@for one in build horovod; do $(BIN)/uv pip compile -q $$(test $$one = build || echo --no-deps) --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header tools/horovod/$$one.in -o tools/horovod/$$one.lock; done
 	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
 
 wheel: setup

@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-DATA = ("conf", "expectations", "tools/lakefs")
+DATA = ("conf", "expectations", "tools/lakefs", "tools/horovod")
 
 
 class BuildWithData(build_py):
@@ -82,6 +82,18 @@ setup(
             "build",
             "setuptools",
             "wheel",
-        ]
+        ],
+        # Towers over pictures and text. Horovod is built by scripts/horovod.sh, which needs the parts named with it.
+        "multimodal": [
+            "torch==2.13.0",
+            "torchvision==0.28.0",
+            "timm>=1.0.20",
+            "cloudpickle>=3",
+            "psutil>=6",
+            "cffi>=1.17",
+            "packaging>=24",
+        ],
+        # Towers that are Hugging Face encoders, and adapters for them: no part of the default set-up.
+        "encoders": ["transformers>=4.57", "peft>=0.18"],
     },
 )

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Set up .venv from the locks, resolve the Spark jars, find or build a lakeFS server: each once. Idempotent; says in one
-# line what is missing.
+# Set up .venv from the locks, build Horovod, resolve the Spark jars, find or build a lakeFS server: each once. Idempotent;
+# says in one line what is missing.
 set -eu
 
 for candidate in python3.11 python3 python; do
@@ -27,6 +27,7 @@ fi
 echo "installing what requirements.lock names"
 .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r requirements.lock
 .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+sh scripts/horovod.sh
 echo "resolving the Spark jars (about 290 MB the first time), and archiving their classes for quick starts"
 .venv/bin/python -m shelfmark.session
 echo "finding a lakeFS server (built once with Go where there is none: about 3 minutes)"

@@ -208,6 +208,70 @@ class Text(Section):
     top_k: int = Field(5, ge=1, description="categories kept per prediction")
 
 
+class Multimodal(Section):
+    """Models over title, description, picture and fields (docs/multimodal.md)."""
+
+    modalities: list[Literal["title", "description", "picture", "fields"]] = Field(
+        ["title", "description", "picture", "fields"], min_length=1, description="what there are towers for"
+    )
+    text_tower: str = Field(
+        "ngrams",
+        description="tower of texts: ngrams, textcnn, or a Hugging Face encoder by name or path (extra encoders)",
+    )
+    picture_tower: str = Field("resnet10t", description="tower of pictures: a timm model by name")
+    pretrained: str | None = Field(
+        None, description="weights the picture tower starts from: hub, or a file of its state dict; null: none"
+    )
+    freeze_all_but: int | None = Field(
+        None, ge=0, description="layers of a pretrained tower, from its end, that learn; null: all do"
+    )
+    adapters: int = Field(0, ge=0, description="rank of LoRA adapters of a Hugging Face encoder; 0: none")
+    picture_size: int = Field(64, ge=16, description="edge of the square a picture is drawn into, pixels")
+    title_length: int = Field(192, ge=1, description="ids of a title at the most (ngrams: words, pairs and characters)")
+    description_length: int = Field(384, ge=1, description="ids of a description at the most")
+    hash_bits: int = Field(17, ge=8, le=24, description="ids are hashed into 2**hash_bits rows of an embedding")
+    fields_width: int = Field(256, ge=8, description="columns that facts are hashed into")
+    loss: Literal["cross_entropy", "focal", "hierarchical"] = Field("cross_entropy", description="loss of a tower")
+    multi_label: bool = Field(False, description="several categories a product")
+    reweight: Literal["none", "sqrt", "inverse", "effective", "balanced"] = Field(
+        "sqrt", description="class weights, mean 1 over rows and capped by text.max_weight"
+    )
+    logit_tau: float = Field(0.0, ge=0, description="logit adjustment while learning: tau * ln(share) is added")
+    epochs: int = Field(8, ge=1, description="passes over the training rows at the most")
+    patience: int = Field(3, ge=1, description="epochs without a better macro-F1 on the tune side before a tower stops")
+    batch: int = Field(256, ge=1, description="rows of a global batch: the same on any number of ranks")
+    rank_batch: int | None = Field(
+        None,
+        ge=1,
+        description="rows of a rank's batch: the global batch is this times the ranks, and rates grow with it; null: `batch`",
+    )
+    accumulate: int = Field(1, ge=1, description="parts a rank's batch is computed in, for less memory")
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="learning rate of a modality, e.g. picture: 0.001; else that of its tower"
+    )
+    warm_up: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
+    clip: float = Field(1.0, gt=0, description="norm that gradients of dense weights are cut to")
+    weight_decay: float = Field(0.02, ge=0, description="decay of dense weights (AdamW)")
+    augment: bool = Field(True, description="pictures are mirrored and shifted while learning")
+    sparse: bool = Field(True, description="embeddings have sparse gradients")
+    mixed_precision: bool = Field(True, description="half precision on CUDA")
+    compression: bool = Field(False, description="gradients travel between Horovod ranks as half precision")
+    modality_dropout: float = Field(0.2, ge=0, lt=1, description="chance that fusion learns a row without a modality")
+    seed: int = Field(42, description="seed of weights, order and dropout")
+    launcher: Literal["auto", "in_process", "horovod", "torch_distributor"] = Field(
+        "auto", description="where ranks run; auto: horovod where it is built and there are two ranks or more"
+    )
+    ranks: int = Field(0, ge=0, description="ranks; 0: one a GPU, or one a slot of Spark, by powers of two")
+    threads: int = Field(0, ge=0, description="torch threads of a rank; 0: cores / ranks")
+    retries: int = Field(
+        2, ge=0, description="times that ranks are started again after one died, from the last checkpoint"
+    )
+    checkpoint_steps: int = Field(500, ge=0, description="steps between checkpoints, beside one an epoch; 0: no others")
+    lanes: int = Field(8, ge=1, description="parts a global batch is made of: the number of ranks must divide it")
+    group_rows: int = Field(256, ge=1, description="rows of a row group of the cache")
+    window: int = Field(4, ge=1, description="row groups of a lane that are shuffled together")
+
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -324,6 +388,7 @@ class Settings(Section):
     dedupe: Dedupe = Dedupe()
     splits: Splits = Splits()
     text: Text = Text()
+    multimodal: Multimodal = Multimodal()
     decision: Decision = Decision()
     metrics: Metrics = Metrics()
     gate: Gate = Gate()

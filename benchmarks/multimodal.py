@@ -1,0 +1,223 @@
+"""Models over text and pictures: how fast towers train, on one rank and two, and how fast they are fed.
+
+    python benchmarks/multimodal.py [--device cpu|cuda] [--only NAME ...] [--quick] [--json FILE]
+
+What is measured, on products made here (titles of 6 to 12 words, pictures of 60 x 80 pixels as JPEG, three facts):
+
+ranks       training rows/s of two Horovod ranks on Spark beside one rank in process with as many threads, the same global batch
+embedding   a training step of a 50,000 x 128 embedding on two Horovod ranks: sparse gradients beside dense ones
+input       rows/s of the input pipeline alone (Parquet, decoding, batches) beside training of the same modality
+loop        training rows/s beside a plain PyTorch loop on the same tower and batches, which are in memory already
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from _table import line, parse, report
+from PIL import Image
+
+from shelfmark import config, session
+from shelfmark.multimodal import data, encode, launcher, loop, losses, towers
+
+CLASSES, BATCH = 100, 256
+MODALITIES = ("title", "picture", "fields")
+PARTS = ("ranks", "embedding", "input", "loop")
+ROWS = {"title": 40_960, "picture": 4_096, "fields": 40_960}  # of an epoch that is measured: half a minute at the most
+
+
+def options(parser) -> None:
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where towers train")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="NAME", help="some of the parts")
+
+
+def main() -> int:
+    args = parse(__doc__, options)
+    if args.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before the first use of CUDA, here and in ranks
+    elif not launcher.torch.cuda.is_available():
+        sys.exit("no CUDA device here")
+    rows = {name: n // 4 if args.quick else n for name, n in ROWS.items()}
+    lines, spark = [], None
+    with tempfile.TemporaryDirectory(prefix="shelfmark-bench-", ignore_cleanup_errors=True) as home:
+        caches = {name: made(Path(home) / name, n, name) for name, n in rows.items()}
+        alone = {name: trained(caches[name], name, Path(home) / "alone") for name in MODALITIES}
+        for name, figure in alone.items():
+            print(f"{name}: {figure:,.0f} rows/s in process", file=sys.stderr, flush=True)
+        if {"ranks", "embedding"} & set(args.only) and launcher.horovod_built():
+            spark = session.start(config.load(home=home), "multimodal")
+        if "ranks" in args.only and spark:
+            lines += ranks(caches, alone, spark, Path(home))
+        if "embedding" in args.only and spark:
+            lines += embedding(spark, 10 if args.quick else 40)
+        if "input" in args.only:
+            lines += fed(caches, alone)
+        if "loop" in args.only:
+            lines += beside_plain(caches, alone, args.device)
+        if spark:
+            spark.stop()
+    return report(lines, args.json)
+
+
+def made(folder: Path, rows: int, modality: str) -> Path:
+    """A cache of generated products with this modality."""
+    draw = np.random.default_rng(7)
+    words = ["".join(draw.choice(list("abcdefghiklmnoprstu"), draw.integers(3, 10))) for _ in range(20_000)]
+    pictures = [_picture(draw) for _ in range(200)]
+    how = encode.Encoding()
+    data.create(folder, how)
+
+    def batches():
+        for start in range(0, rows, 1024):
+            n = min(1024, rows - start)
+            columns: dict[str, Any] = {
+                "row": pa.array(range(start, start + n)),
+                "label": pa.array(draw.integers(0, CLASSES, n)),
+            }
+            if modality == "title":
+                columns["title"] = [" ".join(draw.choice(words, draw.integers(6, 13))) for _ in range(n)]
+            elif modality == "picture":
+                columns["picture"] = pa.array([pictures[k] for k in draw.integers(0, 200, n)], pa.binary())
+            else:
+                facts = [[{"name": f"f{k}", "value": str(draw.integers(0, 90))} for k in range(3)] for _ in range(n)]
+                columns["fields"] = pa.array(facts, encode.FACTS)
+            yield pa.RecordBatch.from_pydict(columns)
+
+    files = [one["file"] for said in data.write(folder, batches(), how) for one in said.to_pylist()]
+    data.seal(folder, files)
+    return folder
+
+
+def _picture(draw: np.random.Generator) -> bytes:
+    coarse = Image.fromarray(draw.integers(0, 255, (10, 8, 3), dtype=np.uint8)).resize((60, 80))
+    out = io.BytesIO()
+    coarse.save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def tower(modality: str) -> dict[str, Any]:
+    return towers.describe(modality, CLASSES)
+
+
+def trained(cache: Path, modality: str, out: Path, ranks: int = 1, spark: Any = None) -> float:
+    """Training rows/s of the second epoch, all ranks together: the first one warms caches up."""
+    goal = losses.describe(np.full(CLASSES, 10), reweight="sqrt")
+    description, folder, to = tower(modality), str(cache), str(out / f"{modality}-{ranks}")
+
+    def train(group):
+        from shelfmark.multimodal import loop
+
+        plan = loop.Plan(epochs=2, batch=BATCH, checkpoint_steps=0)
+        return loop.train(group, to, folder, ["all"], ["all"], description, goal, plan)
+
+    found = launcher.run(train, ranks, "horovod" if ranks > 1 else "in_process", spark)
+    return found["history"][-1]["rows_per_second"]
+
+
+def ranks(caches: dict[str, Path], alone: dict[str, float], spark: Any, home: Path) -> list[dict]:
+    lines = []
+    for name in ("title", "picture"):
+        two = trained(caches[name], name, home / "two", 2, spark)
+        work = f"training of a {name} tower, global batch {BATCH}"
+        lines.append(
+            line(work, "rows/s, 2 Horovod ranks", two, alone[name], "in process", ">= 0.9 x", two >= 0.9 * alone[name])
+        )
+    return lines
+
+
+def embedding(spark: Any, steps: int) -> list[dict]:
+    """Milliseconds of a step: backward pass, gradients over both ranks, optimiser."""
+
+    def measure(sparse: bool) -> float:
+        def work(group):
+            import time
+
+            import torch
+
+            torch.set_num_threads(1)
+            torch.manual_seed(group.rank)
+            network = torch.nn.EmbeddingBag(50_000, 128, sparse=sparse, mode="mean")
+            network, optimisers = group.wrap(network, [torch.optim.Adagrad(network.parameters(), lr=0.01)])
+            took = []
+            for _ in range(steps + 5):
+                ids = torch.randint(0, 50_000, (64, 16))
+                started = time.perf_counter()
+                network(ids).pow(2).mean().backward()
+                with group.settle(optimisers):
+                    optimisers[0].step()
+                network.zero_grad()
+                took.append(time.perf_counter() - started)
+            return 1000 * float(np.median(took[5:]))
+
+        return launcher.run(work, 2, "horovod", spark)
+
+    sparse, dense = measure(True), measure(False)
+    work = "50,000 x 128 embedding, 2 Horovod ranks, 64 rows of 16 ids each"
+    return [line(work, "ms a step, sparse", sparse, dense, "dense", "<= 1/3", dense >= 3 * sparse)]
+
+
+def fed(caches: dict[str, Path], alone: dict[str, float]) -> list[dict]:
+    lines = []
+    for name in MODALITIES:
+        cache = data.open_cache(caches[name])
+        figure = 0.0
+        for epoch in range(2):  # the first one warms the disk's cache up, as in training
+            started, rows = time.perf_counter(), 0
+            for batch in data.epoch(cache, BATCH, 7, epoch, modalities=(name,)):
+                rows += len(batch["row"])
+            figure = rows / (time.perf_counter() - started)
+        lines.append(
+            line(
+                f"input of a {name} tower",
+                "rows/s",
+                figure,
+                alone[name],
+                "training",
+                ">= 5 x",
+                figure >= 5 * alone[name],
+            )
+        )
+    return lines
+
+
+def beside_plain(caches: dict[str, Path], alone: dict[str, float], device: str) -> list[dict]:
+    """The peer: the same tower and optimisers in the shortest loop there is, on batches that lie in memory."""
+    import torch
+
+    lines = []
+    for name in MODALITIES:
+        cache = data.open_cache(caches[name])
+        batches = [towers.tensors(one) for one, _ in zip(data.epoch(cache, BATCH, 7, 0, modalities=(name,)), range(40))]
+        network = towers.build(tower(name)).to(device).train()
+        optimisers = loop.make_optimisers(network, loop.DEFAULT)
+        for _ in range(2):
+            started, rows = time.perf_counter(), 0
+            for batch in batches:
+                batch = towers.tensors(batch, device) if device == "cpu" else _moved(batch, device)
+                loss = torch.nn.functional.cross_entropy(network(batch), batch["label"][:, 0].long())
+                loss.backward()
+                for one in optimisers:
+                    one.step()
+                network.zero_grad()
+                rows += len(batch["row"])
+            if device != "cpu":
+                torch.cuda.synchronize()
+            peer = rows / (time.perf_counter() - started)
+        lines.append(line(f"training of a {name} tower, {device}", "rows/s", alone[name], peer, "plain PyTorch loop"))
+    return lines
+
+
+def _moved(batch: dict[str, Any], device: str) -> dict[str, Any]:
+    return {k: _moved(v, device) if isinstance(v, dict) else v.to(device) for k, v in batch.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

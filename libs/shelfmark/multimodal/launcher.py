@@ -1,0 +1,251 @@
+"""Where the ranks of a training run: in this process, by Horovod on Spark, or by Spark's TorchDistributor with DDP.
+
+    run(function, ranks, launcher="auto", ...) -> what `function(group)` returned on rank 0
+
+`function` is called on every rank with a `Group`, its one way to the others. It travels by cloudpickle: what it needs it
+takes along, and what it reads and writes lies where every rank sees it. All three give the same losses (tested).
+
+The one door of Horovod, which is dormant: what it does here the other two do as well.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from shelfmark.errors import ServiceError, UsageError
+
+LAUNCHERS = ("in_process", "horovod", "torch_distributor")
+START_SECONDS = 600  # a Spark that is busy gives the slots of a gang late
+
+
+class Group:
+    """One rank alone: the interface of all three, and what runs in this process.
+
+    rank, size: of this process and how many there are; device: "cpu" or "cuda:N".
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, local: int = 0, threads: int = 0):
+        self.rank, self.size = rank, size
+        self.device = f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+        if self.device != "cpu":
+            torch.cuda.set_device(self.device)
+        torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // size))
+
+    def wrap(self, network: torch.nn.Module, optimisers: list, compression: bool = False, parts: int = 1):
+        """(callable for the forward pass, optimisers) whose gradients are means over the ranks; weights are rank 0's."""
+        return network, optimisers
+
+    def settle(self, optimisers: list) -> Any:
+        """A context for `optimiser.step()` in which gradients are already means over all ranks, ready to be clipped."""
+        return nullcontext()
+
+    def local(self, network: Any) -> Any:
+        """A context for the backward passes of all parts of a batch but the last: nothing is sent."""
+        return nullcontext()
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Sum of float64 arrays over the ranks, on each of them."""
+        return np.asarray(values, np.float64)
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        self.sum(np.zeros(1))
+
+
+class HorovodGroup(Group):
+    """A rank that Horovod started. Tensor fusion is left on; CPUs speak Gloo, GPUs NCCL where Horovod was built with it."""
+
+    def __init__(self, threads: int = 0):
+        import horovod.torch as hvd
+
+        hvd.init()
+        self.hvd = hvd
+        super().__init__(hvd.rank(), hvd.size(), hvd.local_rank(), threads)
+
+    def wrap(self, network, optimisers, compression=False, parts=1):
+        hvd = self.hvd
+        names = {id(weight): name for name, weight in network.named_parameters()}
+        hvd.broadcast_parameters(network.state_dict(), root_rank=0)
+        kind = hvd.Compression.fp16 if compression else hvd.Compression.none
+        wrapped = []
+        for optimiser in optimisers:
+            named = [(names[id(one)], one) for group in optimiser.param_groups for one in group["params"]]
+            wrapped.append(
+                hvd.DistributedOptimizer(
+                    optimiser, named_parameters=named, compression=kind, backward_passes_per_step=parts, op=hvd.Average
+                )
+            )
+        return network, wrapped
+
+    def settle(self, optimisers):
+        from contextlib import ExitStack
+
+        stack = ExitStack()
+        for one in optimisers:
+            one.synchronize()
+            stack.enter_context(one.skip_synchronize())
+        return stack
+
+    def sum(self, values):
+        values = torch.as_tensor(np.asarray(values, np.float64))
+        return self.hvd.allreduce(values, op=self.hvd.Sum).numpy()
+
+
+class TorchGroup(Group):
+    """A rank that torchrun started, for TorchDistributor: DistributedDataParallel over Gloo or NCCL."""
+
+    def __init__(self, threads: int = 0):
+        import torch.distributed as dist
+
+        self.dist = dist
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        super().__init__(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)), threads)
+
+    def wrap(self, network, optimisers, compression=False, parts=1):
+        devices = [self.device] if self.device != "cpu" else None
+        # Buffers, as the means of a batch normalisation, stay each rank's own, as with Horovod; rank 0's are saved.
+        return torch.nn.parallel.DistributedDataParallel(network, devices, broadcast_buffers=False), optimisers
+
+    def local(self, network):
+        return network.no_sync()
+
+    def sum(self, values):
+        # NCCL moves what lies on a GPU only.
+        values = torch.as_tensor(np.asarray(values, np.float64), device=self.device)
+        self.dist.all_reduce(values)
+        return values.cpu().numpy()
+
+
+def horovod_built() -> bool:
+    """Whether Horovod is installed with its torch part: scripts/horovod.sh says why where it is not."""
+    found = importlib.util.find_spec("horovod")
+    if found is None or not found.submodule_search_locations:
+        return False
+    folder = os.path.join(found.submodule_search_locations[0], "torch")
+    return os.path.isdir(folder) and any(name.startswith("mpi_lib_v2") for name in os.listdir(folder))
+
+
+def plan(ranks: int, launcher: str = "auto", spark: Any = None, lanes: int = 8) -> tuple[str, int]:
+    """(launcher, ranks) that a run takes: the settings `multimodal.launcher` and `.ranks`, what is installed, and the slots.
+
+    ranks 0: one a GPU of this machine where Spark is local, else one a slot, halved until it divides the lanes. Raises
+    `UsageError` where a launcher is asked for that is not to be had, or more ranks than slots.
+    """
+    slots = spark.sparkContext.defaultParallelism if spark is not None else 1
+    if not ranks:
+        ranks = torch.cuda.device_count() or slots
+        while lanes % ranks:
+            ranks -= 1
+    if launcher == "auto":
+        launcher = "in_process" if ranks == 1 or spark is None else "horovod" if horovod_built() else "in_process"
+        if launcher == "in_process":
+            return launcher, 1
+    if launcher not in LAUNCHERS:
+        raise UsageError(f"multimodal.launcher {launcher}: choose auto, {', '.join(LAUNCHERS)}")
+    if launcher == "in_process":
+        return launcher, 1
+    if launcher == "horovod" and not horovod_built():
+        raise UsageError("multimodal.launcher: Horovod is not built here; sh scripts/horovod.sh says why")
+    if ranks > slots:
+        raise UsageError(f"{ranks} ranks need as many slots of Spark, which has {slots}: lower multimodal.ranks")
+    return launcher, ranks
+
+
+def run(
+    function: Callable[[Group], Any],
+    ranks: int = 1,
+    launcher: str = "in_process",
+    spark: Any = None,
+    threads: int = 0,
+    retries: int = 0,
+    say: Callable[[str], None] | None = None,
+) -> Any:
+    """What `function(group)` returned on rank 0 of `ranks`.
+
+    Where a rank dies, all are started again, `retries` times: `function` goes on from its last checkpoint. Settings that
+    a function refuses (`UsageError`) are refused at once. Raises `ServiceError` when ranks died once more than that.
+    """
+    if launcher == "in_process":
+        return function(Group(threads=threads))
+    start = {"horovod": _horovod, "torch_distributor": _torch_distributor}[launcher]
+    for tried in range(retries + 1):
+        try:
+            return start(_guarded(function, launcher, threads), ranks, spark)
+        except UsageError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:500]
+            if tried == retries:
+                raise ServiceError(f"{launcher}: a rank failed {tried + 1} times, the last time: {reason}") from error
+            if say:
+                say(f"{launcher}: a rank failed and all are started again ({tried + 1} of {retries}): {reason[:200]}")
+
+
+def _guarded(function: Callable[[Group], Any], launcher: str, threads: int) -> Callable[[], Any]:
+    """What a rank calls: (result, None) of rank 0, or (None, why) where the settings were wrong on every rank alike."""
+
+    def rank():
+        from shelfmark.multimodal import launcher as here
+
+        group = here.HorovodGroup(threads) if launcher == "horovod" else here.TorchGroup(threads)
+        try:
+            result = function(group)
+            return (result if group.rank == 0 else None), None
+        except UsageError as error:
+            return None, str(error)
+
+    return rank
+
+
+def _answer(answer: tuple[Any, str | None]) -> Any:
+    result, refusal = answer
+    if refusal:
+        raise UsageError(refusal)
+    return result
+
+
+def _horovod(rank: Callable[[], Any], ranks: int, spark: Any) -> Any:
+    import horovod.spark
+
+    # Ranks find modules as this process does, from whichever folder Spark starts them in.
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _paths())), "HOROVOD_GLOO_TIMEOUT_SECONDS": "120"}
+    answers = horovod.spark.run(
+        rank,
+        num_proc=ranks,
+        start_timeout=START_SECONDS,
+        env=env,
+        use_gloo=True,
+        verbose=0,
+        prefix_output_with_timestamp=False,
+    )
+    return _answer(answers[0])
+
+
+def _torch_distributor(rank: Callable[[], Any], ranks: int, spark: Any) -> Any:
+    from pyspark.ml.torch.distributor import TorchDistributor
+
+    master = spark.sparkContext.master if spark is not None else "local"
+    own = master.startswith("local") and not master.startswith("local-cluster")
+    if own:  # ranks are children of this process: they meet on this machine, whatever its name resolves to
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", _loopback())
+    distributor = TorchDistributor(num_processes=ranks, local_mode=own, use_gpu=torch.cuda.is_available())
+    return _answer(distributor.run(rank))
+
+
+def _loopback() -> str:
+    return next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
+
+
+def _paths() -> list[str]:
+    import sys
+
+    return list(dict.fromkeys([*sys.path, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))

@@ -1,0 +1,122 @@
+"""The three launchers give the same losses on one rank and two, and ranks that die are started again."""
+
+import os
+from pathlib import Path
+
+import pytest
+from ranks import cache, training
+
+from shelfmark.errors import ServiceError, UsageError
+from shelfmark.multimodal import launcher
+
+BUILT = launcher.horovod_built()
+ALIKE = {"rel": 2e-3}  # sums of floats in another order
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return cache(tmp_path_factory.mktemp("cache") / "c")
+
+
+@pytest.fixture(scope="module")
+def alone(folder, tmp_path_factory):
+    """The losses of one rank in this process."""
+    return curve(launcher.run(training(tmp_path_factory.mktemp("alone"), folder), threads=1))
+
+
+def curve(result):
+    return [entry[name] for entry in result["history"] for name in ("loss", "tune_loss", "macro_f1")]
+
+
+def test_horovod_is_built():
+    """Where it cannot be, training runs in one process, and this says so."""
+    if not BUILT:
+        message = "Horovod is not built here; `sh scripts/horovod.sh` says why"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+
+
+def test_losses_fall_and_a_run_that_ended_is_not_run_again(folder, alone, tmp_path):
+    assert alone[0] > alone[3] > alone[6]
+    first = launcher.run(training(tmp_path, folder), threads=1)
+    before = (tmp_path / "last.pt").stat().st_mtime_ns
+    assert launcher.run(training(tmp_path, folder), threads=1) == first
+    assert (tmp_path / "last.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BUILT, reason="Horovod is not built here")
+@pytest.mark.parametrize("sparse", [True, False])
+def test_two_horovod_ranks_have_the_losses_of_one(spark, folder, alone, tmp_path, sparse):
+    found = launcher.run(training(tmp_path, folder, sparse=sparse), 2, "horovod", spark, threads=1)
+    assert curve(found) == pytest.approx(alone, **ALIKE)
+
+
+@pytest.mark.slow
+def test_two_ranks_of_torch_distributor_have_the_losses_of_one(spark, folder, alone, tmp_path):
+    found = launcher.run(training(tmp_path, folder), 2, "torch_distributor", spark, threads=1)
+    assert curve(found) == pytest.approx(alone, **ALIKE)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BUILT, reason="Horovod is not built here")
+def test_a_rank_that_is_killed_is_started_again_and_ends_as_if_it_had_not_been(spark, folder, alone, tmp_path):
+    train = training(tmp_path, folder)
+    died = str(tmp_path / "died")
+
+    def dies(group):
+        """Rank 1 is killed in the second epoch, once."""
+        import os
+        import signal
+        import threading
+        import time
+        from pathlib import Path
+
+        def kill():
+            while not (Path(died).parent / "progress.jsonl").exists():
+                time.sleep(0.002)
+            Path(died).write_text("")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if group.rank == 1 and not Path(died).exists():
+            threading.Thread(target=kill, daemon=True).start()
+        return train(group)
+
+    said = []
+    found = launcher.run(dies, 2, "horovod", spark, threads=1, retries=1, say=said.append)
+    assert Path(died).exists()
+    assert len(said) == 1
+    assert curve(found) == pytest.approx(alone, **ALIKE)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BUILT, reason="Horovod is not built here")
+def test_what_a_rank_refuses_is_refused_at_once_and_what_fails_again_is_a_service_error(spark, folder, tmp_path):
+    refused = training(tmp_path, folder, {"lanes": 3, "batch": 48})  # 2 ranks do not divide 3 lanes
+    with pytest.raises(UsageError, match="2 ranks must divide 3 lanes"):
+        launcher.run(refused, 2, "horovod", spark, threads=1, retries=5)
+
+    def fails(group):
+        raise RuntimeError("no such device")
+
+    with pytest.raises(ServiceError, match="a rank failed 1 times"):
+        launcher.run(fails, 2, "horovod", spark, threads=1)
+
+
+class Slots:
+    """Of a session, what `plan` asks for."""
+
+    def __init__(self, slots):
+        self.sparkContext = self
+        self.defaultParallelism = slots
+
+
+@pytest.mark.skipif(launcher.torch.cuda.is_available(), reason="ranks follow the GPUs of a machine that has some")
+def test_ranks_follow_slots_and_divide_the_lanes():
+    auto = "horovod" if BUILT else "in_process"
+    assert launcher.plan(0, "auto", None) == ("in_process", 1)
+    assert launcher.plan(0, "auto", Slots(1)) == ("in_process", 1)
+    assert launcher.plan(0, "auto", Slots(6), lanes=8) == (auto, 4 if BUILT else 1)
+    assert launcher.plan(0, "torch_distributor", Slots(3), lanes=8) == ("torch_distributor", 2)
+    assert launcher.plan(2, "in_process", Slots(8)) == ("in_process", 1)
+    with pytest.raises(UsageError, match="4 ranks need as many slots of Spark, which has 2"):
+        launcher.plan(4, "torch_distributor", Slots(2))
