@@ -12,11 +12,14 @@ import logging
 import math
 import os
 import re
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from shelfmark.errors import ServiceError, UsageError
 
@@ -45,6 +48,15 @@ CLIENT_DEFAULTS = {
 NOISY = ("alembic", "mlflow", "urllib3")
 
 
+class Serving(NamedTuple):
+    """How MLflow serves a model: the module whose `_load_pyfunc` loads its files, the columns of a request (name -> string,
+    binary or map of text; none is required), and how many categories are answered by default."""
+
+    loader: str
+    inputs: Mapping[str, str]
+    top_k: int = 5
+
+
 def default_uri(home: str | Path) -> str:
     """The embedded default: an SQLite store below `home`."""
     return f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
@@ -60,6 +72,7 @@ def mirror(
     artifact_root: str | Path | None = None,
     run_name: str | None = None,
     experiment: str = EXPERIMENT,
+    serving: Serving | None = None,
 ) -> str:
     """Mirror one run of a job into MLflow and return MLflow's run id.
 
@@ -67,7 +80,7 @@ def mirror(
     equal is not written twice; MLflow does not let a parameter change, so a run with another value of a parameter is
     replaced (deleted, still to be seen in MLflow's bin). Metrics that are None or NaN are left out. `tags` say where the figures
     come from: lake commit, model version, taxonomy version. The files of `model_dir` become the artifact folder
-    `model`.
+    `model`; with `serving` one that `mlflow models serve` and `mlflow.pyfunc.load_model` can use.
 
     `artifact_root` (folder or URI) is where a new experiment keeps artifacts; default for a database: the folder
     `mlflow-artifacts` beside an SQLite file; for a server: whatever the server decides. Nothing is ever written to
@@ -88,6 +101,7 @@ def mirror(
                 Path(model_dir) if model_dir else None,
                 artifact_root,
                 experiment,
+                serving,
             )
     except UsageError:
         raise
@@ -99,6 +113,31 @@ def mirror(
         ) from None
 
 
+def servable(model_dir: Path | str, out: Path | str, serving: Serving) -> Path:
+    """Write `out` (must not be there): the model's files with what MLflow needs to load and serve them; returns it.
+
+    The serving environment needs this package, of the version that trained.
+    """
+    with _quiet():
+        _defaults()
+        from mlflow import pyfunc
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+        from mlflow.types.schema import Map
+
+        kinds = {"string": DataType.string, "binary": DataType.binary, "map": Map(DataType.string)}
+        inputs = Schema([ColSpec(kinds[kind], name, required=False) for name, kind in serving.inputs.items()])
+        params = ParamSchema([ParamSpec("top_k", DataType.integer, serving.top_k)])
+        pyfunc.save_model(
+            path=str(out),
+            loader_module=serving.loader,
+            data_path=str(model_dir),
+            signature=ModelSignature(inputs=inputs, params=params),
+            pip_requirements=[f"shelfmark=={version('shelfmark')}"],
+        )
+    return Path(out)
+
+
 def redact(text: str, *uris: str) -> str:
     """`text` without the user and password of any address in it; `uris` are addresses whose secret may stand alone."""
     for uri in uris:
@@ -108,7 +147,9 @@ def redact(text: str, *uris: str) -> str:
     return re.sub(r"([a-zA-Z][\w+.-]*://)[^\s/'\"]+@", r"\1***@", text)
 
 
-def _mirror(tracking_uri, run_id, run_name, params, metrics, tags, model_dir, artifact_root, experiment) -> str:
+def _mirror(
+    tracking_uri, run_id, run_name, params, metrics, tags, model_dir, artifact_root, experiment, serving
+) -> str:
     client = _client(tracking_uri, artifact_root)
     from mlflow.entities import Metric, Param, RunTag
 
@@ -130,7 +171,9 @@ def _mirror(tracking_uri, run_id, run_name, params, metrics, tags, model_dir, ar
     if model_dir is not None:
         digest = _digest(model_dir)
         if run.data.tags.get(MODEL_TAG) != digest:
-            client.log_artifacts(mlflow_id, str(model_dir), MODEL_PATH)
+            with tempfile.TemporaryDirectory(prefix="shelfmark-mlflow-") as made:
+                folder = servable(model_dir, Path(made, MODEL_PATH), serving) if serving else model_dir
+                client.log_artifacts(mlflow_id, str(folder), MODEL_PATH)
             client.set_tag(mlflow_id, MODEL_TAG, digest)
     client.set_terminated(mlflow_id, "FINISHED")
     return mlflow_id
@@ -142,12 +185,9 @@ def _client(tracking_uri: str, artifact_root):
     A database store makes MLflow's own experiment `Default` when it is new and gives it `./mlruns` of the working
     directory unless this variable names a place.
     """
-    for key, value in CLIENT_DEFAULTS.items():
-        os.environ.setdefault(key, value)
+    _defaults()
     from mlflow import MlflowClient
 
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)
     location = _location(tracking_uri, artifact_root, "")
     variable = "_MLFLOW_SERVER_ARTIFACT_ROOT"
     before = os.environ.get(variable)
@@ -162,6 +202,16 @@ def _client(tracking_uri: str, artifact_root):
     finally:
         if before is None:
             os.environ.pop(variable, None)
+
+
+def _defaults() -> None:
+    """Import MLflow with what it reads from the environment then, and only its errors logged."""
+    for key, value in CLIENT_DEFAULTS.items():
+        os.environ.setdefault(key, value)
+    import mlflow  # noqa: F401 - which sets levels of its own
+
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _location(tracking_uri: str, artifact_root: str | Path | None, experiment: str) -> str | None:

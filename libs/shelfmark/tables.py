@@ -600,6 +600,12 @@ TABLES: dict[str, Table] = {
                 ),
                 Field("lake_commit", "string", "commit of the catalogue that was predicted"),
                 _RUN_ID,
+                Field(
+                    "contributions",
+                    "array<struct<modality:string,weight:double>>",
+                    "what title, description, picture and fields each brought to the best leaf: Shapley values of the logarithm "
+                    "of its probability, above 0 for it, below 0 against it; null for models of text alone",
+                ),
             ),
             ("product_id", "region", "model", "run_date"),
             "predict",

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shelfmark import answers
 from shelfmark.config import Text
 from shelfmark.errors import DataRefused, UsageError
-from shelfmark.text import fit, model, steps
+from shelfmark.text import fit, model
 
 SHAPING = ("fields", "facts", "hash_bits", "pairs")
 """Settings that say what the features are: a model with others has nothing that could be kept."""
@@ -63,7 +64,7 @@ def read(branch: Branch, known: dict[str, tuple[str, str | None]], text: Text) -
     Raises `UsageError` where the taxonomy has no such category, or the model's features are not those of the settings;
     `DataRefused` where it has categories outside the branch that the taxonomy no longer has.
     """
-    root = steps.named(branch.name, known, "--branch")
+    root = answers.named(branch.name, known, "--branch")
     model.verify(branch.folder, branch.checksum)
     if not model.readable(branch.folder):
         raise UsageError("--branch: the champion was trained by another version of Shelfmark: train all")

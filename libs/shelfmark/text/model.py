@@ -19,7 +19,6 @@ weights that were kept. All dense, 350 categories would take a gigabyte; all spa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +29,23 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
+from shelfmark import answers
+
+# What a text model shares with all others is part of it for those who work with one.
+from shelfmark.answers import (  # noqa: F401
+    ACCEPT,
+    ANY,
+    DECISIONS,
+    REVIEW,
+    ROLL_UP,
+    Answer,
+    Thresholds,
+    Tree,
+    best,
+    checksum,
+    decide,
+    make_tree,
+)
 from shelfmark.config import Text
 from shelfmark.errors import DataRefused
 from shelfmark.text import calibrate, kernel
@@ -37,69 +53,8 @@ from shelfmark.text.facts import Encoder, joined
 from shelfmark.text.fit import ROUTED, ROUTES, grams, load_array
 from shelfmark.text.vector import WIDTH, gather, prefetch
 
-ACCEPT, ROLL_UP, REVIEW = 0, 1, 2
-DECISIONS = ("accept", "roll_up", "review")
 WEIGHTS = ("edges", "head", "indptr", "categories", "values", "bias")
 FORMAT = 4  # of the folder; a reader refuses another
-
-
-class Tree(NamedTuple):
-    """The learnt categories and all their ancestors, in depth-first order; nodes are numbered by it.
-
-    parent int32 (-1: root), depth int32 (1: root), end int32: nodes [n, end[n]) are n and all below it;
-    first, last int32: its learnt categories are [first[n], last[n]); leaf int32[categories]: node of a category.
-    """
-
-    parent: np.ndarray
-    depth: np.ndarray
-    end: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
-    leaf: np.ndarray
-
-
-ANY = "*"
-"""Region or category that stands for all that have nothing of their own."""
-
-
-class Thresholds(NamedTuple):
-    """What is accepted and rolled up from which confidence, by cell: a region and a branch of the tree.
-
-    cells: {region, category, target, rows, accept, roll_up}, `ANY` for all others; accept, roll_up: float32[cells]
-    (`calibrate.NEVER`: nothing); regions: name -> row of `cell`; branch: int32[categories], column of `cell` of a
-    category; cell: int32[regions, branches].
-    """
-
-    cells: list[dict[str, Any]]
-    accept: np.ndarray
-    roll_up: np.ndarray
-    regions: dict[str, int]
-    branch: np.ndarray
-    cell: np.ndarray
-
-    @classmethod
-    def of(cls, cells: list[dict[str, Any]], nodes: list[dict[str, Any]], tree: Tree) -> Thresholds:
-        """`cells` laid out for look-up; each pair of their regions and categories must be there once."""
-        regions = {name: at for at, name in enumerate(sorted({one["region"] for one in cells} | {ANY}))}
-        number = {node["id"]: at for at, node in enumerate(nodes)}
-        branches = sorted(
-            {one["category"] for one in cells} - {ANY}, key=lambda c: number[c]
-        )  # a parent before its own
-        column = {ANY: 0} | {name: at + 1 for at, name in enumerate(branches)}
-        branch = np.zeros(len(tree.leaf), np.int32)
-        for name in branches:
-            branch[tree.first[number[name]] : tree.last[number[name]]] = column[name]
-        cell = np.zeros((len(regions), len(column)), np.int32)
-        for at, one in enumerate(cells):
-            cell[regions[one["region"]], column[one["category"]]] = at
-        values = (np.array([one[name] for one in cells], np.float32) for name in ("accept", "roll_up"))
-        return cls(cells, *values, regions, branch, cell)
-
-    def find(self, region: np.ndarray, category: np.ndarray) -> np.ndarray:
-        """The cell of each row, int32: `region` names, `category` numbers of the best categories."""
-        names, place = np.unique(region, return_inverse=True)
-        row = np.array([self.regions.get(name, self.regions[ANY]) for name in names], np.int32)
-        return self.cell[row[place.ravel()], self.branch[category]]
 
 
 @dataclass(frozen=True)
@@ -126,59 +81,6 @@ class Model:
         return len(self.tree.leaf)
 
 
-def make_tree(learnt: list[str], taxonomy: dict[str, tuple[str, str | None]]) -> tuple[list[dict[str, Any]], Tree]:
-    """Nodes and tree of the learnt category ids; their order in `Tree.leaf` numbers the categories.
-
-    taxonomy: category_id -> (path, parent_id). Raises `DataRefused` for an id it does not know, or a circle in it.
-    """
-    wanted: dict[str, str | None] = {}
-    for category in learnt:
-        seen = set()
-        node: str | None = category
-        while node is not None and node not in wanted:
-            if node not in taxonomy:
-                raise DataRefused(
-                    f"category {node} is not in the taxonomy: labels and taxonomy are of different versions; "
-                    "run the taxonomy and labels jobs again"
-                )
-            if node in seen:
-                raise DataRefused(f"category {node} is its own ancestor in the taxonomy: correct its parent")
-            seen.add(node)
-            node = taxonomy[node][1]
-        node = category
-        while node is not None and node not in wanted:
-            wanted[node] = taxonomy[node][1]
-            node = taxonomy[node][1]
-    below: dict[str | None, list[str]] = {}
-    for node, above in wanted.items():
-        below.setdefault(above, []).append(node)
-    for children in below.values():
-        children.sort(key=lambda c: (taxonomy[c][0], c), reverse=True)
-    is_learnt = set(learnt)
-    nodes, parent, depth, first, last, end, leaf = [], [], [], [], [], [], []
-    number: dict[str, int] = {}
-    stack = list(below.get(None, []))
-    while stack:
-        node = stack.pop()
-        above = wanted[node]
-        at = number[node] = len(nodes)
-        up = -1 if above is None else number[above]
-        nodes.append({"id": node, "path": taxonomy[node][0], "parent": above})
-        parent.append(up)
-        depth.append(1 if up < 0 else depth[up] + 1)
-        first.append(len(leaf))
-        if node in is_learnt:
-            leaf.append(at)
-        last.append(len(leaf))
-        end.append(at + 1)
-        stack += below.get(node, [])
-    for at in range(len(nodes) - 1, -1, -1):
-        if parent[at] >= 0:
-            last[parent[at]] = max(last[parent[at]], last[at])
-            end[parent[at]] = max(end[parent[at]], end[at])
-    return nodes, Tree(*(np.array(a, np.int32) for a in (parent, depth, end, first, last, leaf)))
-
-
 def write(folder: Path, nodes: list[dict[str, Any]], tree: Tree, about: dict[str, Any]) -> None:
     """Write model.json beside the arrays; `about` has text, facts, link, curves, thresholds, taxonomy_version, ..."""
     content = {
@@ -190,25 +92,12 @@ def write(folder: Path, nodes: list[dict[str, Any]], tree: Tree, about: dict[str
     (folder / "model.json").write_text(json.dumps(content, ensure_ascii=False, sort_keys=True))
 
 
-def checksum(folder: Path | str) -> str:
-    """sha256 over the names and contents of the folder's files."""
-    total = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")):
-        with path.open("rb") as file:
-            total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
-
-
 def verify(folder: Path | str, expected: str | None) -> None:
     """Raises `DataRefused` where the folder is no model, or its checksum is not the one published."""
     folder = Path(folder)
     if not (folder / "model.json").is_file():
         raise DataRefused(f"no text model in {folder}: run train_text, or roll the lake back to a commit that has one")
-    if expected is not None and (found := checksum(folder)) != expected:
-        raise DataRefused(
-            f"the model in {folder} has checksum {found[:12]}…, published was {expected[:12]}…: its files were changed "
-            "after training; roll the lake back or train again"
-        )
+    answers.unchanged(folder, expected)
 
 
 def readable(folder: Path | str) -> bool:
@@ -396,71 +285,6 @@ def to_chances(scores: np.ndarray, evidence: np.ndarray) -> None:
     _to_chances(scores, evidence, calibrate.LOW, (calibrate.HIGH - calibrate.LOW) / np.float32(calibrate.STEPS))
 
 
-@njit(cache=True, nogil=True)
-def best(chances, k):
-    """The k most likely categories of each row, most likely first; the lower number first where they tie."""
-    n, width = chances.shape
-    number, chance = np.zeros((n, k), np.int32), np.full((n, k), np.float32(-np.inf))
-    for i in range(n):
-        for c in range(width):
-            p = chances[i, c]
-            if p <= chance[i, k - 1]:
-                continue
-            at = k - 1
-            while at > 0 and chance[i, at - 1] < p:
-                chance[i, at], number[i, at] = chance[i, at - 1], number[i, at - 1]
-                at -= 1
-            chance[i, at], number[i, at] = p, c
-    return number, chance
-
-
-@njit(cache=True, nogil=True)
-def decide(chances, top, confidence, known, accept, roll_up, parent, depth, first, last, leaf, min_depth):
-    """What to do with each row: (decision int8, node int32, confidence float32).
-
-    top: its most likely category; confidence: in that, what a curve made of its chance, the others share the rest.
-    Accept it where that reaches the row's `accept`; else the deepest ancestor, not above `min_depth`, whose categories'
-    chances sum to its `roll_up`; else, and where it is not `known` (a feature of it, and that it is in scope), review.
-    """
-    n = len(top)
-    decision, node, said = np.empty(n, np.int8), np.empty(n, np.int32), np.empty(n, np.float32)
-    for i in range(n):
-        decision[i], node[i], said[i] = REVIEW, leaf[top[i]], confidence[i]
-        if not known[i]:
-            continue
-        if confidence[i] >= accept[i]:
-            decision[i] = ACCEPT
-            continue
-        rest = np.float32(1) - chances[i, top[i]]
-        share = (np.float32(1) - confidence[i]) / rest if rest > 0 else np.float32(0)
-        up = parent[node[i]]
-        while up >= 0 and depth[up] >= min_depth:
-            others = np.float32(0)
-            for c in range(first[up], last[up]):
-                if c != top[i]:
-                    others += chances[i, c]
-            total = confidence[i] + others * share
-            if total >= roll_up[i]:
-                decision[i], node[i], said[i] = ROLL_UP, up, min(total, np.float32(1))
-                break
-            up = parent[up]
-    return decision, node, said
-
-
-class Answer(NamedTuple):
-    """Predictions of rows: decision int8, node int32, confidence float32, numbers and chances [rows, k], whether a feature
-    was known and whether it fits a category (`Model.scope`), and the cell of `Thresholds`."""
-
-    decision: np.ndarray
-    node: np.ndarray
-    confidence: np.ndarray
-    number: np.ndarray
-    chance: np.ndarray
-    known: np.ndarray
-    fits: np.ndarray
-    cell: np.ndarray
-
-
 def answer(model: Model, tokens: pa.Array, facts: pa.Array, top_k: int, region: pa.Array | None = None) -> Answer:
     """Predict the rows of a column of tokens (`pipeline.tokens` of the model's fields), one of facts (facts.py) and one
     of regions."""
@@ -482,21 +306,6 @@ def answer(model: Model, tokens: pa.Array, facts: pa.Array, top_k: int, region: 
     texts = kernel.weigh(*grams(tokens, model.text), model.arrays["lookup"], idf)
     rows = joined(model.facts.rows(facts), texts, model.facts.cuts, len(idf))
     chances, fit = scored(model.arrays, *rows)
-    fits = fit >= np.float32(model.scope)
     to_chances(chances, model.evidence)
-    number, chance = best(chances, min(top_k, model.categories))
-    known = np.diff(texts[0]) > 0
-    where = np.full(len(known), ANY) if region is None else np.asarray(region.fill_null(ANY)).astype(str)
-    top = number[:, 0]
-    confidence = calibrate.confidences(model.curves, chance[:, 0], where)
-    cell = model.thresholds.find(where, top)
-    tree = model.tree
-    made = decide(
-        chances, top, confidence, known & fits, model.thresholds.accept[cell], model.thresholds.roll_up[cell],
-        tree.parent, tree.depth, tree.first, tree.last, tree.leaf, model.roll_up_depth,
-    )  # fmt: skip
-    # What a curve takes from the best it gives to the others, in their proportion, none above the best.
-    rest = np.maximum(1 - chance[:, 0], np.finfo(np.float32).tiny)
-    chance[:, 1:] = np.minimum(chance[:, 1:] * ((1 - confidence) / rest)[:, None], confidence[:, None])
-    chance[:, 0] = confidence
-    return Answer(*made, number, chance, known, fits, cell)
+    rules = answers.Rules(model.thresholds, model.curves, model.scope, model.roll_up_depth)
+    return answers.answered(chances, fit, np.diff(texts[0]) > 0, region, model.tree, rules, top_k)

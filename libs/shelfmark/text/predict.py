@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from shelfmark.answers import Names
 from shelfmark.text import evidence, model, stated
 from shelfmark.text.pipeline import tokens
 
@@ -53,7 +52,7 @@ def predict(
 def _predictor(folder: str, key: str, top_k: int, told: int) -> Callable:
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         found = model.load(folder, key)
-        names = _Names(found)
+        names = Names(found.nodes, found.tree, found.thresholds)
         for batch in batches:
             if not batch.num_rows:
                 continue
@@ -65,51 +64,3 @@ def _predictor(folder: str, key: str, top_k: int, told: int) -> Callable:
             yield pa.RecordBatch.from_arrays(kept + list(made.values()), names=fields)
 
     return run
-
-
-class _Names:
-    """The texts of a model's answers, made once: a batch only points into them."""
-
-    def __init__(self, found: model.Model):
-        self.model = found
-        self.ids = pa.array([node["id"] for node in found.nodes], pa.string())
-        self.paths = pa.array([node["path"] for node in found.nodes], pa.string())
-        self.leaves = self.ids.take(pa.array(found.tree.leaf))
-        self.decisions = pa.array(model.DECISIONS)
-        self.reasons = pa.array([reason for cell in found.thresholds.cells for reason in _reasons(cell)])
-
-    def columns(self, said: model.Answer) -> dict[str, pa.Array]:
-        node = pa.array(said.node)
-        n, k = said.number.shape
-        best = pa.StructArray.from_arrays(
-            [self.leaves.take(pa.array(said.number.ravel())), pa.array(said.chance.ravel().astype(np.float64))],
-            names=["category_id", "confidence"],
-        )
-        why = np.where(said.fits, said.decision, WHY.index("out_of_scope"))
-        reason = len(WHY) * said.cell + np.where(said.known, why, WHY.index("unknown"))
-        return {
-            "category_id": self.ids.take(node),
-            "category_path": self.paths.take(node),
-            "confidence": pa.array(said.confidence.astype(np.float64)),
-            "top_k": pa.ListArray.from_arrays(pa.array(np.arange(0, n * k + 1, k, dtype=np.int32)), best),
-            "decision": self.decisions.take(pa.array(said.decision)),
-            "reason": self.reasons.take(pa.array(reason)),
-        }
-
-
-WHY = (*model.DECISIONS, "out_of_scope", "unknown")
-
-
-def _reasons(cell: dict[str, Any]) -> list[str]:
-    """Why a row of a cell of thresholds is decided upon as it is, in the order of `WHY`."""
-    accept, roll_up = (f"{cell[name]:.3f}" if cell[name] <= 1 else None for name in ("accept", "roll_up"))
-    own = [cell[name] for name in ("region", "name") if cell[name] != model.ANY]
-    where = f" in {' and '.join(own)}" if own else ""
-    doubt = f"confidence below {accept}{where}" if accept else f"no confidence is high enough to accept{where}"
-    return [
-        f"confidence at least {accept}{where}",
-        f"{doubt}, its branch reaches {roll_up}",
-        f"{doubt}, nor does a branch reach {roll_up}" if roll_up else doubt,
-        "fits no category: out of scope",
-        "no word of the text is known",
-    ]

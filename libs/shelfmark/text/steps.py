@@ -5,7 +5,6 @@ A part is a folder (fit.py) below a work folder that driver and executors both s
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from shelfmark.config import Settings, Text
-from shelfmark.errors import DataRefused, UsageError
+from shelfmark.errors import DataRefused
 from shelfmark.labels import examples
 from shelfmark.labels.weights import class_weights
 from shelfmark.text import fit, model, stated
@@ -140,28 +139,3 @@ def _write_part(work: Path, part: int, batches, text: Text, learnt: dict[str, An
 def kept(part: int, work: Path, name: str) -> np.ndarray:
     """A column that was kept of the rows of a part, texts."""
     return np.load(fit.part_folder(work, part) / f"kept_{name}.npy")
-
-
-def named(name: str, known: dict[str, tuple[str, str | None]], where: str) -> str:
-    """The id of a category that a person wrote as path or id; `UsageError` where the taxonomy has none such."""
-    ids = {path: category for category, (path, _) in known.items()} | {category: category for category in known}
-    if name not in ids:
-        near = difflib.get_close_matches(name, ids, 1, 0.0)
-        raise UsageError(
-            f"{where}: the taxonomy has no category {name!r}{f'; the nearest is {near[0]!r}' if near else ''}: write its "
-            "path, levels joined by ' > '"
-        )
-    return ids[name]
-
-
-def spots(nodes: list[dict], known: dict[str, tuple[str, str | None]]) -> dict[str, int]:
-    """Node of each category of the taxonomy: its own, or of its nearest ancestor that the model knows."""
-    number = {node["id"]: at for at, node in enumerate(nodes)}
-    found = {}
-    for category in known:
-        node, steps = category, 0
-        while node is not None and node not in number and steps < 100:  # deeper is a circle
-            node, steps = known.get(node, (None, None))[1], steps + 1
-        if node in number:
-            found[category] = number[node]
-    return found

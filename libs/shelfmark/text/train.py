@@ -28,7 +28,8 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shelfmark.config import Decision, Settings
+from shelfmark import answers
+from shelfmark.config import Settings
 from shelfmark.errors import DataRefused
 from shelfmark.ingest.categories import SEPARATOR
 from shelfmark.labels.weights import logit_offsets
@@ -123,11 +124,11 @@ def _train(
         support |= {category: kept_model.about["support"][category] for category in kept_model.outside}
         learnt += kept_model.outside
         facts = kept_model.about["facts"]
-    targets = _targets(settings.decision, known)
+    targets = answers.targets_of(settings.decision, known)
     nodes, tree = model.make_tree(learnt, known)
     plan = steps.Plan(
         settings, context, work, folder, facts or steps.learn_facts(rows.where(usable), sum(support.values()), text), nodes,
-        tree, steps.spots(nodes, known),
+        tree, answers.spots(nodes, known),
     )  # fmt: skip
     order = plan.order
     counts = np.array([support[category] for category in order])
@@ -292,55 +293,12 @@ def _spread(part: int, work: Path, folder: Path, most: int) -> tuple[np.ndarray,
     return calibration.spread(scores[some]), scores[some, labels[some]]
 
 
-class _Guess(NamedTuple):
-    """Of the best category of rows: number, how well it fits (`model.Scored`), chance, whether it is right, whether the true
-    one was learnt, the row's region; and of its ancestors, deepest first, chances and whether they are right, [rows, levels].
-    """
-
-    number: np.ndarray
-    fit: np.ndarray
-    chance: np.ndarray
-    right: np.ndarray
-    learnt: np.ndarray
-    region: np.ndarray
-    chances: np.ndarray
-    rights: np.ndarray
-
-
-def _guesses(part: int, work: Path, folder: Path, tree: model.Tree, evidence: np.ndarray, min_depth: int) -> _Guess:
+def _guesses(
+    part: int, work: Path, folder: Path, tree: model.Tree, evidence: np.ndarray, min_depth: int
+) -> answers.Guess:
     (scores, fits), labels, nodes = _scored(part, work, folder)
     model.to_chances(scores, evidence)
-    number, chance = model.best(scores, 1)
-    leaf = tree.leaf[number[:, 0]]
-    sums = np.concatenate([np.zeros((len(scores), 1)), np.cumsum(scores, 1, dtype=np.float64)], 1)
-    levels = int(tree.depth.max())
-    chances, right = np.zeros((len(scores), levels), np.float32), np.zeros((len(scores), levels), bool)
-    at, rows = tree.parent[leaf], np.arange(len(scores))
-    for level in range(levels):
-        there = (at >= 0) & (tree.depth[at] >= min_depth)
-        spot = np.where(there, at, 0)
-        chances[:, level] = np.where(there, sums[rows, tree.last[spot]] - sums[rows, tree.first[spot]], 0)
-        right[:, level] = there & (nodes >= spot) & (nodes < tree.end[spot])
-        at = np.where(there, tree.parent[spot], -1)
-    region = steps.kept(part, work, "region")
-    return _Guess(number[:, 0], fits, chance[:, 0], number[:, 0] == labels, labels >= 0, region, chances, right)
-
-
-def _targets(decision: Decision, known: dict[str, tuple[str, str | None]]) -> dict[tuple[str, str], float]:
-    """The target accuracy of each pair of a region and a category, `model.ANY` for all others.
-
-    Of a region's target and a category's the stricter holds.
-    """
-    branches = {
-        steps.named(name, known, "decision.by_category"): target for name, target in decision.by_category.items()
-    }
-    regions: dict[str, float | None] = {model.ANY: None, **decision.by_region}
-    found = {}
-    for region, of_region in regions.items():
-        for category, of_category in {model.ANY: None, **branches}.items():
-            own = [target for target in (of_region, of_category) if target is not None]
-            found[region, category] = max(own, default=decision.target_accuracy)
-    return found
+    return answers.guesses(scores, fits, labels, nodes, steps.kept(part, work, "region"), tree, min_depth)
 
 
 def _calibrate(
@@ -348,35 +306,14 @@ def _calibrate(
 ) -> dict[str, Any]:
     """Fit link, curves, scope and thresholds on the calibrate side and write model.json with them."""
     where = {"work": side.work, "folder": plan.folder}
-    link, curves = calibration.Link(), {model.ANY: calibration.Curve()}
-    scope = calibration.EVERYTHING
-    ids = {node["id"]: node["path"] for node in plan.nodes}
-    cells = [
-        {"region": region, "category": category, "name": ids.get(category, model.ANY), "target": target, "rows": 0}
-        | {"accept": calibration.NEVER, "roll_up": calibration.NEVER}
-        for (region, category), target in targets.items()
-        if category in ids or category == model.ANY  # nothing is learnt of the others
-    ]
+    link, guess = calibration.Link(), None
     if side.parts:
         step = partial(_spread, **where, most=-(-LINK_ROWS // len(side.parts)))
         link = calibration.fit_link(*map(np.concatenate, zip(*plan.tasks(step, side.parts))))
-        decision = plan.settings.decision
-        step = partial(_guesses, **where, tree=plan.tree, evidence=link.table(), min_depth=decision.roll_up_depth)
-        guess = _Guess(*map(np.concatenate, zip(*plan.tasks(step, side.parts))))
-        curves = calibration.fit_curves(guess.chance, guess.right, guess.region)
-        scope = calibration.scope_threshold(guess.fit[guess.learnt], decision.out_of_scope)
-        confidence = calibration.confidences(curves, guess.chance, guess.region)
-        share = (1 - confidence) / np.maximum(1 - guess.chance, np.finfo(np.float32).tiny)
-        above = guess.chances > 0
-        chances = np.where(above, confidence[:, None] + (guess.chances - guess.chance[:, None]) * share[:, None], 0)
-        found = model.Thresholds.of(cells, plan.nodes, plan.tree).find(guess.region, guess.number)
-        for at, cell in enumerate(cells):
-            mine = np.flatnonzero(found == at)
-            target, enough = cell["target"], decision.min_accepted
-            cell["rows"] = len(mine)
-            cell["accept"] = calibration.accept_threshold(confidence[mine], guess.right[mine], target, enough)
-            rest = mine[confidence[mine] < cell["accept"]]
-            cell["roll_up"] = calibration.roll_up_threshold(chances[rest], guess.rights[rest], target, enough)
+        min_depth = plan.settings.decision.roll_up_depth
+        step = partial(_guesses, **where, tree=plan.tree, evidence=link.table(), min_depth=min_depth)
+        guess = answers.Guess(*map(np.concatenate, zip(*plan.tasks(step, side.parts))))
+    curves, scope, cells = answers.calibrated(guess, plan.settings.decision, targets, plan.nodes, plan.tree)
     about |= {"link": link, "curves": curves, "thresholds": cells, "scope": scope}
     model.write(plan.folder, plan.nodes, plan.tree, about)
     return {

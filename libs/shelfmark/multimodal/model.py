@@ -1,0 +1,299 @@
+"""A trained multimodal model: a folder of towers, a rule of fusion and what turns probabilities into decisions. No Spark.
+
+model.json            kind, encoding, categories, tree, taxonomy version; of text/calibrate.py curves, thresholds, scope
+<modality>/           each tower's description and weights (towers.py)
+fusion.json, .npz     the rule (fusion.py), learnt on outputs of rows that the towers had not learnt from
+
+`answer` is all there is to predicting: batch job, serving and tests call it with Arrow rows, any column of which may be
+missing or null. A tower sees only the rows that have its modality.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from shelfmark import answers
+from shelfmark.config import Decision
+from shelfmark.errors import DataRefused
+from shelfmark.multimodal import encode, fusion
+from shelfmark.text import calibrate
+from shelfmark.text.evidence import TYPE as EVIDENCE
+
+FORMAT = 1  # of the folder; a reader refuses another
+ROWS = 256  # that a tower sees at a time: pictures of a batch take 3 MB at 64 pixels
+UNKNOWN = "it has no text, picture or field to go by"
+CONTRIBUTIONS = pa.list_(pa.struct([("modality", pa.string()), ("weight", pa.float64())]))
+COLUMNS = {
+    "category_id": pa.string(),
+    "category_path": pa.string(),
+    "confidence": pa.float64(),
+    "top_k": pa.list_(pa.struct([("category_id", pa.string()), ("confidence", pa.float64())])),
+    "decision": pa.string(),
+    "reason": pa.string(),
+    "evidence": EVIDENCE,
+    "contributions": CONTRIBUTIONS,
+}
+"""What `answer` says, columns of gold.predictions."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model; `nodes` are {id, path, parent} in the tree's order, `towers` modules of torch by modality."""
+
+    kind: str
+    nodes: list[dict[str, Any]]
+    tree: answers.Tree
+    encoding: encode.Encoding
+    towers: dict[str, Any]
+    rule: fusion.Rule
+    rules: answers.Rules
+    taxonomy_version: str
+    facts: tuple[str, ...]
+    names: answers.Names
+
+    @property
+    def categories(self) -> int:
+        return len(self.tree.leaf)
+
+
+class Judged(NamedTuple):
+    """Rows of a side of the split: outputs (fusion.py), labels int64[rows] (-1: not learnt) or bool[rows, categories], nodes
+    int32[rows] of the true category (-1: unknown), region names."""
+
+    outputs: fusion.Outputs
+    labels: np.ndarray
+    nodes: np.ndarray
+    region: np.ndarray
+
+
+def write(
+    folder: Path | str,
+    rule: fusion.Rule,
+    encoding: encode.Encoding,
+    nodes: list[dict[str, Any]],
+    tree: answers.Tree,
+    taxonomy_version: str,
+    side: Judged | None,
+    decision: Decision,
+    targets: dict[tuple[str, str], float],
+    facts: Sequence[str] = (),
+    about: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Calibrate on `side` (rows that neither towers nor rule learnt from) and write model.json and the rule; the towers are
+    there already. targets: `answers.targets_of`. facts: of `text.facts`, what `fields` were read from. Returns curves (regions
+    that have one), thresholds and scope."""
+    folder, guess = Path(folder), None
+    if side is not None and len(side.nodes):
+        chances = fusion.apply(rule, side.outputs)
+        labels = side.labels if rule.kind == "multiclass" else _best_true(chances, side.labels)
+        nodes_of = side.nodes if rule.kind == "multiclass" else _nodes(labels, tree)
+        guess = answers.guesses(chances, fit(chances), labels, nodes_of, side.region, tree, decision.roll_up_depth)
+    curves, scope, cells = answers.calibrated(guess, decision, targets, nodes, tree)
+    content = {
+        "format": FORMAT,
+        "kind": rule.kind,
+        "encoding": encoding._asdict(),
+        "towers": list(rule.modalities),
+        "curves": curves,
+        "thresholds": cells,
+        "scope": scope,
+        "roll_up_depth": decision.roll_up_depth,
+        "taxonomy_version": taxonomy_version,
+        "facts": list(facts),
+        "nodes": nodes,
+        "tree": {name: array.tolist() for name, array in tree._asdict().items()},
+        **(about or {}),
+    }
+    fusion.save(rule, folder)
+    (folder / "model.json").write_text(json.dumps(content, ensure_ascii=False, sort_keys=True))
+    return {"curves": sorted(name for name, curve in curves.items() if curve.x), "thresholds": cells, "scope": scope}
+
+
+def measure(model: Model, side: Judged) -> dict[str, Any]:
+    """What gold.models tells of a model, of rows it learnt nothing from: rows, accuracy, macro_f1 (of several labels
+    micro_f1), coverage, accepted_accuracy, and `before` and `after` calibration what `calibrate.quality` says."""
+    if not len(side.nodes):
+        return {"rows": 0}
+    chances = fusion.apply(model.rule, side.outputs)
+    several = model.kind == "multilabel"
+    labels = _best_true(chances, side.labels) if several else side.labels
+    region = pa.array(side.region.tolist(), pa.string())
+    said = answers.answered(
+        chances, fit(chances), np.ones(len(chances), bool), region, model.tree, model.rules, 1, several
+    )
+    right, sure = said.number[:, 0] == labels, said.decision == answers.ACCEPT
+    if several:
+        told = {"micro_f1": _micro_f1(chances >= 0.5, side.labels)}
+    else:
+        told = {"macro_f1": macro_f1(labels, said.number[:, 0], chances.shape[1])}
+    return told | {
+        "rows": len(right),
+        "accuracy": float(right.mean()),
+        "coverage": float(sure.mean()),
+        "accepted_accuracy": float(right[sure].mean()) if sure.any() else None,
+        "before": calibrate.quality(chances.max(1), right),
+        "after": calibrate.quality(said.chance[:, 0], right),
+    }
+
+
+def macro_f1(labels: np.ndarray, said: np.ndarray, categories: int) -> float | None:
+    """Mean F1 of the learnt categories that have rows; a row of a category that was not learnt (-1) counts against what was
+    said of it. None where there is none."""
+    true = np.bincount(labels[labels >= 0], minlength=categories)
+    given, both = (np.bincount(some, minlength=categories) for some in (said, labels[said == labels]))
+    shown = true > 0
+    return float((2 * both[shown] / (given[shown] + true[shown])).mean()) if shown.any() else None
+
+
+def _micro_f1(said: np.ndarray, true: np.ndarray) -> float:
+    return float(2 * (said & true).sum() / max(said.sum() + true.sum(), 1))
+
+
+def _best_true(chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of rows with several labels the one that is likeliest best: the best category of all where it is one of them, -1 for
+    rows without a label."""
+    best = np.where(labels, chances, -1).argmax(1)
+    return np.where(labels.any(1), best, -1)
+
+
+def _nodes(labels: np.ndarray, tree: answers.Tree) -> np.ndarray:
+    return np.where(labels >= 0, tree.leaf[labels], -1)
+
+
+def fit(chances: np.ndarray) -> np.ndarray:
+    """How well the best category fits, float32[rows]: ln of its probability (Hendrycks & Gimpel 2017, "A Baseline for Detecting
+    Misclassified and Out-of-Distribution Examples"). What is below the labelled products' lowest is out of scope."""
+    return np.log(np.maximum(chances.max(1), 1e-30)).astype(np.float32)
+
+
+def verify(folder: Path | str, expected: str | None) -> None:
+    """Raises `DataRefused` where the folder is no model, or its checksum is not the one published."""
+    folder = Path(folder)
+    if not (folder / "model.json").is_file():
+        raise DataRefused(
+            f"no multimodal model in {folder}: run train_multimodal, or roll the lake back to a commit that has one"
+        )
+    answers.unchanged(folder, expected)
+
+
+def read(folder: Path | str) -> dict[str, Any]:
+    """model.json. Raises `DataRefused` where it is of another format."""
+    about = json.loads((Path(folder) / "model.json").read_text())
+    if about.get("format") != FORMAT:
+        raise DataRefused(
+            f"{folder}/model.json has format {about.get('format')}, this version reads {FORMAT}: train again"
+        )
+    return about
+
+
+@lru_cache(maxsize=2)  # the champion and, while a release moves, the one before
+def load(folder: str, key: str = "", device: str = "cpu") -> Model:
+    """The model of a folder, once per process; `key` (its checksum) tells versions of a path apart. Raises `DataRefused` where
+    it is of another format."""
+    from shelfmark.multimodal import towers
+
+    path, about = Path(folder), read(folder)
+    tree = answers.Tree(**{name: np.array(values, np.int32) for name, values in about["tree"].items()})
+    thresholds = answers.Thresholds.of(about["thresholds"], about["nodes"], tree)
+    curves = {region: calibrate.Curve(*curve) for region, curve in about["curves"].items()}
+    return Model(
+        kind=about["kind"],
+        nodes=about["nodes"],
+        tree=tree,
+        encoding=encode.Encoding(**about["encoding"]),
+        towers={name: towers.load(path / name, device) for name in about["towers"]},
+        rule=fusion.load(path),
+        rules=answers.Rules(thresholds, curves, about["scope"], about["roll_up_depth"]),
+        taxonomy_version=about["taxonomy_version"],
+        facts=tuple(about["facts"]),
+        names=answers.Names(about["nodes"], tree, thresholds, UNKNOWN),
+    )
+
+
+def outputs(model: Model, rows: pa.RecordBatch | pa.Table, pool: Any = None) -> fusion.Outputs:
+    """What each tower says of rows (or, for early fusion, makes of them), NaN where it has nothing to see."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in model.towers}
+    for at in range(0, rows.num_rows, ROWS):
+        arrays = encode.arrays(rows.slice(at, ROWS), model.encoding, pool)
+        for name, tower in model.towers.items():
+            found[name].append(_said(model, name, tower, arrays))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _said(model: Model, name: str, tower: Any, arrays: dict[str, Any]) -> np.ndarray:
+    import torch
+
+    from shelfmark.multimodal import towers
+
+    there = np.flatnonzero(arrays["present"][name])
+    device = next(tower.parameters()).device
+    early = model.rule.name == "early"
+    # One row that stands for none gives the width of what a tower makes.
+    some = there if len(there) else np.zeros(1, np.int64)
+    with torch.inference_mode():
+        given = towers.tensors({name: arrays[name][some]}, device)
+        made = tower.features(given) if early else tower(given)
+        if not early and model.kind == "multiclass":
+            made = torch.log_softmax(made.float(), 1)
+        made = made.float().cpu().numpy()
+    out = np.full((len(arrays["present"][name]), made.shape[1]), np.nan, np.float32)
+    out[there] = made[: len(there)]
+    return out
+
+
+def answer(
+    model: Model,
+    rows: pa.RecordBatch | pa.Table,
+    top_k: int = 5,
+    pool: Any = None,
+    contributions: bool = True,
+) -> dict[str, pa.Array]:
+    """Columns `COLUMNS` of rows: title, description (string), picture (binary), fields (list of struct name, value), region
+    (string; thresholds and curves of its own), each of which may be absent, or null in any row.
+
+    contributions: what each modality of a row brought to its best category (`fusion.contributions`), in nats; null where it
+    is not asked for. pool: an executor that decodes pictures.
+    """
+    if not rows.num_rows:
+        return {name: pa.array([], kind) for name, kind in COLUMNS.items()}
+    made = outputs(model, rows, pool)
+    chances = fusion.apply(model.rule, made)
+    there = fusion.present(model.rule, made)
+    region = _column(rows, "region")
+    said = answers.answered(
+        chances, fit(chances), there.any(1), region, model.tree, model.rules, top_k, model.kind == "multilabel"
+    )
+    return model.names.columns(said) | {
+        "evidence": pa.nulls(len(chances), EVIDENCE),
+        "contributions": _told(model, made, there, said.number[:, 0])
+        if contributions
+        else pa.nulls(len(chances), CONTRIBUTIONS),
+    }
+
+
+def _column(rows: pa.RecordBatch | pa.Table, name: str) -> pa.Array | None:
+    if name not in rows.schema.names:
+        return None
+    column = rows.column(name).cast(pa.string())
+    return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+
+
+def _told(model: Model, made: fusion.Outputs, there: np.ndarray, chosen: np.ndarray) -> pa.Array:
+    """The modalities each row has, and what they brought."""
+    weights = fusion.contributions(model.rule, made, chosen)
+    names = pa.array(model.rule.modalities, pa.string())
+    row, at = np.nonzero(there)
+    weight = np.stack([weights[name] for name in model.rule.modalities], 1)[row, at]
+    pairs = pa.StructArray.from_arrays(
+        [names.take(pa.array(at)), pa.array(weight.astype(np.float64))], fields=list(CONTRIBUTIONS.value_type)
+    )
+    ends = np.concatenate([[0], np.cumsum(there.sum(1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pairs)
