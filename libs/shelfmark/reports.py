@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from shelfmark import mirror
 from shelfmark.demo import truth
+from shelfmark.images import links
 from shelfmark.ingest import mapping, replay
 from shelfmark.labels import persons
 from shelfmark.metrics import classification, figures, findings, report
@@ -358,10 +359,13 @@ def _why(outcome: Outcome) -> str | None:
 
 
 def told(outcomes: list[Outcome]) -> list[str]:
-    """What became of a trained model, and how one in shadow agrees, where these jobs ran."""
+    """What became of pictures and of a trained model, and how one in shadow agrees, where these jobs ran."""
     ran = {outcome.job: outcome.notes for outcome in outcomes if outcome.status in ("done", "already")}
     decision, shadowed = ran.get("train_text", {}).get("decision"), ran.get("predict", {}).get("shadow")
-    lines = [challenger.said(decision)] if decision and decision["champion_before"] else []
+    lines = (
+        [links.said(ran["images"]["pictures"])] if ran.get("images", {}).get("pictures", {}).get("references") else []
+    )
+    lines += [challenger.said(decision)] if decision and decision["champion_before"] else []
     return lines + ([shadow.said(shadowed)] if shadowed else [])
 
 

@@ -7,7 +7,7 @@ is not used), or it has no bytes, and silver.rejected says why. Only what change
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
@@ -187,6 +187,14 @@ def tell(run: Run, taken: DataFrame, links: Links) -> None:
             "problems": dict(sorted(refused.items())),
         }
     )
+
+
+def said(pictures: dict[str, Any]) -> str:
+    """The note of `tell` as a line for people."""
+    read = f"{pictures['read']:,} read" if pictures["read"] else "none new"
+    line = f"pictures: {pictures['usable']:,} of {pictures['references']:,} products have one that can be used, {read}"
+    problems = ", ".join(f"{name} {count:,}" for name, count in pictures["problems"].items())
+    return f"{line}; {problems}" if problems else line
 
 
 def _files(rows: int) -> int:
