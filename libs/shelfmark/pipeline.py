@@ -44,6 +44,7 @@ UPKEEP = ("maintain", "audit")  # run by themselves, `shelfmark run maintain`: n
 # Seconds a job takes at first, for the estimate of the time left until this lake has a history of its own.
 FIRST_GUESS = {
     "ingest": 45,
+    "images": 15,
     "taxonomy": 10,
     "dedupe": 30,
     "labels": 20,

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from shelfmark import mirror
 from shelfmark.demo import truth
+from shelfmark.images import links
 from shelfmark.ingest import mapping, replay
 from shelfmark.labels import persons
 from shelfmark.metrics import classification, figures, findings, report
@@ -358,9 +359,10 @@ def _why(outcome: Outcome) -> str | None:
 
 
 def told(outcomes: list[Outcome]) -> list[str]:
-    """What became of a trained model, and how one in shadow agrees, where these jobs ran."""
+    """What became of pictures and of a trained model, and how one in shadow agrees, where these jobs ran."""
     ran = {outcome.job: outcome.notes for outcome in outcomes if outcome.status in ("done", "already")}
-    lines = []
+    taken = ran.get("images", {}).get("pictures", {})
+    lines = [links.said(taken)] if taken.get("references") else []
     for job in ("train_text", "train_multimodal"):
         decision, between = (ran.get(job, {}).get(name) for name in ("decision", "publishing"))
         lines += [challenger.said(decision)] if decision and decision["champion_before"] else []

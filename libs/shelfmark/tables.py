@@ -63,7 +63,7 @@ class Table:
         return ", ".join(f"`{field.name}` {field.type}" for field in self.fields)
 
 
-JOBS = ("ingest", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
+JOBS = ("ingest", "images", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
 """The jobs of a pipeline, in the order it runs them."""
 
 WRITERS = (*JOBS, "maintain", "erase", "decide", "audit", "review", "models")
@@ -93,7 +93,7 @@ _PRODUCT = (
     Field("language", "string", "ISO 639-1 code of the title's language, stated by the source or detected"),
     Field("item_group", "string", "the vendor's own group of variants (size, colour); null where it has none"),
     Field("image", "string", "path or address of the main picture as the vendor gives it"),
-    Field("image_id", "string", "silver.images key of the picture; null until pictures are taken in"),
+    Field("image_id", "string", "silver.images key of the picture; null where there is none, or none that can be used"),
 )
 
 TABLES: dict[str, Table] = {
@@ -194,6 +194,61 @@ TABLES: dict[str, Table] = {
             "ingest",
             ("region",),
             packed=True,
+        ),
+        Table(
+            "silver.images",
+            "a picture that products show: equal bytes are one picture",
+            (
+                Field("image_id", "string", "sha256 of the original's bytes, as hexadecimal digits", False),
+                Field("bytes", "binary", "upright JPEG, at most images.size pixels a side; null where it is refused"),
+                Field("format", "string", "format of the original: JPEG, PNG, GIF, ...; null where it is none"),
+                Field("width", "int", "width of the original in pixels, upright"),
+                Field("height", "int", "height of the original in pixels, upright"),
+                Field(
+                    "perceptual_hash",
+                    "string",
+                    "pHash, 16 hexadecimal digits: pictures that look alike differ in few bits; null where it was not decoded",
+                ),
+                Field(
+                    "problems",
+                    "array<string>",
+                    "what is wrong with it: not_an_image, truncated, decompression_bomb, animated, too_small, extreme_aspect, "
+                    "blank, placeholder; empty where nothing is",
+                    False,
+                ),
+                Field("original_bytes", "bigint", "size of the original in bytes", False),
+                Field("made_as", "string", "fingerprint of the settings it was made by", False),
+                Field("shard", "int", "first digit of image_id, 0 to 15: partition", False),
+                Field("run_id", "string", "run that took it in", False),
+            ),
+            ("image_id",),
+            "images",
+            ("shard",),
+        ),
+        Table(
+            "silver.image_links",
+            "a product whose feed names a picture, and what became of it",
+            (
+                _PRODUCT_ID,
+                Field("source", "string", "name of the source", False),
+                Field("reference", "string", "the picture as silver.products.image names it", False),
+                Field("image_id", "string", "the picture in silver.images; null where no bytes were had"),
+                Field("usable", "boolean", "whether the product shows it: then it is silver.products.image_id", False),
+                Field(
+                    "problems",
+                    "array<string>",
+                    "those of the picture, and wrong_extension; without bytes the rule it has in silver.rejected",
+                    False,
+                ),
+                Field(
+                    "version",
+                    "string",
+                    "what was read: file size and time, place in the archive, settings; null: nothing",
+                ),
+                Field("run_id", "string", "run that last changed the row", False),
+            ),
+            ("product_id",),
+            "images",
         ),
         Table(
             "silver.rejected",
