@@ -15,7 +15,7 @@ ACTIONS = {
 def main(run: Run, request: challenger.Request) -> None:
     decision = ACTIONS[request.action](run, request)
     challenger.record(run, decision)
-    run.spare(f"train_{request.model}")
+    run.spare("train_text", "train_multimodal")
 
 
 def after(run: Run) -> None:

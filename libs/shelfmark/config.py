@@ -237,6 +237,24 @@ class Text(Section):
 class Multimodal(Section):
     """Models over title, description, picture and fields (docs/multimodal.md)."""
 
+    train: Literal["auto", "always", "never"] = Field(
+        "auto", description="auto: where torch is installed and enough labelled golden records have a picture"
+    )
+    min_pictures: int = Field(1_000, ge=1, description="labelled golden records with a picture that `auto` asks for")
+    work: str | None = Field(
+        None,
+        description="folder for encoded examples and checkpoints that driver, executors and ranks share; null: below home",
+    )
+    folds: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="folds of the training rows: fusion learns from towers' answers about folds they had not seen; 1: from "
+        "the tune side, at less than half the training",
+    )
+    fusion: Literal["auto", "max", "mean", "ridge", "gated", "policy"] = Field(
+        "auto", description="rule that fuses the towers' answers; auto: the best on the tune side"
+    )
     modalities: list[Literal["title", "description", "picture", "fields"]] = Field(
         ["title", "description", "picture", "fields"], min_length=1, description="what there are towers for"
     )

@@ -63,7 +63,7 @@ class Table:
         return ", ".join(f"`{field.name}` {field.type}" for field in self.fields)
 
 
-JOBS = ("ingest", "images", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
+JOBS = ("ingest", "images", "taxonomy", "dedupe", "labels", "train_text", "train_multimodal", "predict", "evaluate")
 """The jobs of a pipeline, in the order it runs them."""
 
 WRITERS = (*JOBS, "maintain", "erase", "decide", "audit", "review", "models")

@@ -103,6 +103,11 @@ def publishing(models: DataFrame, line: str) -> DataFrame:
     return models.withColumn("published", F.col("model") == line)
 
 
+def workdir(run: Run, model: str) -> Path:
+    """Where a training keeps what outlives a run that is killed."""
+    return Path(run.settings.multimodal.work or Path(run.settings.home).resolve() / "work") / model
+
+
 def branch(run: Run, model: str) -> Branch | None:
     """The one branch this run is to learn anew (`--branch`), all else being the champion's; None: all is learnt."""
     if run.settings.branch is None:

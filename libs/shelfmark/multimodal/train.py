@@ -32,7 +32,6 @@ from pyspark.sql import functions as F
 from shelfmark import answers
 from shelfmark.config import Multimodal, Settings
 from shelfmark.errors import DataRefused
-from shelfmark.labels import examples
 from shelfmark.multimodal import data, encode
 from shelfmark.multimodal.predict import READ, inputs
 from shelfmark.text.steps import taxonomy_of
@@ -433,7 +432,7 @@ def _description(modality: str, classes: int, how: Multimodal) -> dict[str, Any]
     from shelfmark.multimodal import towers
 
     if modality == "picture":
-        more = {"pretrained": how.pretrained, "freeze_all_but": how.freeze_all_but, "options": how.picture_options}
+        more = {"pretrained": how.pretrained, "freeze_all_but": how.freeze_all_but}
         return towers.describe(modality, classes, model=how.picture_tower, **more)
     if modality == "fields":
         return towers.describe(modality, classes, width=how.fields_width)
@@ -533,7 +532,7 @@ def _written(
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, tower in seen.items():
-        shutil.copytree(tower.folder, folder / f"tower-{name}", dirs_exist_ok=True)
+        shutil.copytree(tower.folder, folder / name, dirs_exist_ok=True)
 
     def judged(name: str) -> model.Judged:
         side = sides[name]
