@@ -172,6 +172,8 @@ def make_optimisers(tower: torch.nn.Module, plan: Plan, ranks: int = 1) -> list[
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
     made = [torch.optim.AdamW([one for one in groups if one["params"]], lr=rate)]
     if tables:
+        # Adagrad makes a sparse tensor of a gradient's own places: what torch would check, and warns that it does not, holds.
+        torch.sparse.check_sparse_tensor_invariants.disable()
         made.append(torch.optim.Adagrad(tables, lr=towers.SPARSE_RATE * rate / towers.RATES[kind]))
     for optimiser in made:
         for one in optimiser.param_groups:
