@@ -1,20 +1,21 @@
 """Do what a person decided on a line of models: promote a version, go back to the champion before, compare two, shadow."""
 
+from shelfmark.models import challenger, champion
 from shelfmark.run import Run
-from shelfmark.text import challenger, champion
 
 ACTIONS = {
     "compare": challenger.compare,
     "promote": challenger.promote,
     "rollback": challenger.roll_back,
     "shadow": challenger.shadow,
+    "publish": challenger.publish,
 }
 
 
 def main(run: Run, request: challenger.Request) -> None:
     decision = ACTIONS[request.action](run, request)
     challenger.record(run, decision)
-    run.spare(f"train_{request.model}")
+    run.spare("train_text", "train_multimodal")
 
 
 def after(run: Run) -> None:

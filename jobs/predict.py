@@ -1,19 +1,12 @@
-"""Predict the category of every golden record with the champion, and beside it with the challenger in shadow."""
+"""Predict the category of every golden record with the champion; beside it with those of other lines, and the one in shadow."""
 
+from shelfmark.models import champion, lines, shadow
 from shelfmark.run import Run
-from shelfmark.text import champion, predict, shadow
-
-MODEL = "text"
 
 
 def main(run: Run) -> None:
-    model = champion.current(run, MODEL)
-    predicted = predict.predict(
-        run.read("silver.catalogue"), model.folder, run.settings.text.top_k, checksum=model.checksum
-    )
-    run.write(
-        "gold.predictions",
-        champion.signed(run, model, predicted),
-        replace=f"run_date = '{run.run_date}' AND model = '{MODEL}'",
-    )
-    shadow.beside(run, MODEL)
+    published, *others = champion.of_lines(run)
+    for version in (published, *others):
+        predicted = lines.predict(run, version, run.read("silver.catalogue"), run.settings.text.top_k)
+        champion.keep(run, version, predicted, version is published)
+    shadow.beside(run, published, others)

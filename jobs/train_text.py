@@ -1,8 +1,9 @@
-"""Train the text classifier on the labelled golden records; it becomes the champion if it passes the gate."""
+"""Train the text classifier on the labelled golden records; it becomes the champion of its line if it passes the gate."""
 
 from shelfmark.labels import examples, persons
+from shelfmark.models import challenger, champion
 from shelfmark.run import Run
-from shelfmark.text import augment, challenger, champion, train
+from shelfmark.text import augment, train
 
 MODEL = "text"
 
@@ -30,10 +31,9 @@ def main(run: Run) -> None:
         branch=champion.branch(run, MODEL),
     )
     run.note(**champion.notes(trained))
-    decision = challenger.judge(run, champion.brought(run, MODEL, trained))
-    run.write("gold.models", champion.listed(run, MODEL, trained, decision))
-    challenger.record(run, decision)
+    challenger.decide(run, MODEL, trained)
+    run.spare("train_multimodal")
 
 
 def after(run: Run) -> None:
-    champion.mirror_decision(run)
+    champion.mirror_decision(run, MODEL)

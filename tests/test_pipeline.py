@@ -32,7 +32,7 @@ class Lake:
 
 
 # What erasures and stewards write, which no pipeline does, what a scorer proposes and a model in shadow predicts; a first
-# run tells of no change.
+# run tells of no change, and these feeds have no pictures.
 EMPTY = {
     "silver.erasures",
     "silver.suppressed",
@@ -44,6 +44,8 @@ EMPTY = {
     "gold.label_issues",
     "gold.category_issues",
     "gold.category_needs",
+    "silver.images",
+    "silver.image_links",
 }
 
 
@@ -186,5 +188,5 @@ def test_a_resumed_pipeline_runs_only_what_is_missing(spark, demo_settings):
     lake = open_lake(demo_settings)
     said = io.StringIO()
     assert pipeline.run(demo_settings, Console(file=said, width=120), "20260101-demo", None, force=False) == 0
-    assert said.getvalue().count("this run id published it before") == 7
-    assert len([commit for commit in lake.log() if commit.metadata["run_id"] == "20260101-demo"]) == 7
+    assert said.getvalue().count("this run id published it before") == 8
+    assert len([commit for commit in lake.log() if commit.metadata["run_id"] == "20260101-demo"]) == 8

@@ -14,8 +14,9 @@ from shelfmark import session
 from shelfmark.errors import UsageError
 from shelfmark.ingest import bronze, profile, readers
 from shelfmark.ingest.formats import Format
+from shelfmark.models import champion, lines
 from shelfmark.query import open_reader, read
-from shelfmark.text import champion, predict
+from shelfmark.text import predict
 
 if TYPE_CHECKING:
     from shelfmark.config import Settings
@@ -43,7 +44,7 @@ def classify(settings: Settings, file: Path, out: Path, title: str, at: str | No
         raise UsageError(f"{file}: no column {title!r}; it has {', '.join(header)}: name the title with --title")
     lake, commit = open_reader(settings, at)
     spark = session.start(settings)
-    model = champion.published(read(spark, lake, commit, "gold.models"))
+    model = champion.published(read(spark, lake, commit, "gold.models"), lines.TEXT)
     bronze.count_all(spark, [str(file)], fmt)  # reads the file to its end: a broken one is refused before any output
     raw = bronze.raw_products(spark, [(str(file), "")], fmt, "classify")
     texts = [field for field in ("title", "brand", "description") if field == title or field in header]

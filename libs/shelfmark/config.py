@@ -42,6 +42,32 @@ class Ingest(Section):
     split_mib: int = Field(32, ge=1, description="size of the byte ranges large line-oriented files are read in, MiB")
 
 
+class Images(Section):
+    """Pictures of products. A change of size, quality or what is refused takes all of them in again."""
+
+    size: int = Field(
+        224, ge=16, le=4096, description="longest side of a stored picture; smaller ones stay as they are"
+    )
+    quality: int = Field(85, ge=1, le=95, description="quality of the JPEGs that are stored")
+    min_side: int = Field(32, ge=1, description="pixels of the shorter side below which a picture is too_small")
+    max_aspect: float = Field(8.0, ge=1, description="ratio of the sides above which a picture is extreme_aspect")
+    max_pixels: int = Field(50_000_000, ge=1, description="pixels above which a picture is a decompression_bomb")
+    max_mib: int = Field(20, ge=1, le=1024, description="size of a picture's file above which it is not read, MiB")
+    placeholder_titles: int = Field(
+        50, ge=1, description="titles of products above which the picture they share is a placeholder"
+    )
+    noted: list[Literal["wrong_extension", "too_small", "extreme_aspect", "blank", "animated", "placeholder"]] = Field(
+        ["wrong_extension"], description="problems that are noted and refuse no picture"
+    )
+    urls: bool = Field(False, description="whether pictures are fetched by http(s) from where feeds say they are")
+    allowed_hosts: list[str] = Field(
+        [], description="hosts, or host:port, that may be asked though their addresses are not public"
+    )
+    connections: int = Field(8, ge=1, le=64, description="pictures fetched from a host at a time")
+    timeout_seconds: float = Field(20.0, gt=0, description="time within which a picture must be here whole")
+    retries: int = Field(2, ge=0, le=10, description="times a picture is asked for again after a failure that may pass")
+
+
 Criterion = Literal["source", "gtin", "completeness", "recency", "description"]
 
 
@@ -211,6 +237,24 @@ class Text(Section):
 class Multimodal(Section):
     """Models over title, description, picture and fields (docs/multimodal.md)."""
 
+    train: Literal["auto", "always", "never"] = Field(
+        "auto", description="auto: where torch is installed and enough labelled golden records have a picture"
+    )
+    min_pictures: int = Field(1_000, ge=1, description="labelled golden records with a picture that `auto` asks for")
+    work: str | None = Field(
+        None,
+        description="folder for encoded examples and checkpoints that driver, executors and ranks share; null: below home",
+    )
+    folds: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="folds of the training rows: fusion learns from towers' answers about folds they had not seen; 1: from "
+        "the tune side, at less than half the training",
+    )
+    fusion: Literal["auto", "max", "mean", "ridge", "gated", "policy"] = Field(
+        "auto", description="rule that fuses the towers' answers; auto: the best on the tune side"
+    )
     modalities: list[Literal["title", "description", "picture", "fields"]] = Field(
         ["title", "description", "picture", "fields"], min_length=1, description="what there are towers for"
     )
@@ -385,6 +429,7 @@ class Settings(Section):
     accepted_by: str | None = Field(None, description="who accepts them; empty: the user of the process")
     spark: Spark = Spark()
     ingest: Ingest = Ingest()
+    images: Images = Images()
     dedupe: Dedupe = Dedupe()
     splits: Splits = Splits()
     text: Text = Text()

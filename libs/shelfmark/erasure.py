@@ -154,6 +154,7 @@ def steps(run: Run, request: Request, ids: DataFrame) -> Iterator[Step]:
 
     null = F.lit(None).cast("string")
     made_of = records(run, ids) if request.source is None else None
+    theirs = _pictures(run, ids)
     for name, contract in TABLES.items():
         for folder in upkeep.of_table(run, name):
             if name in QUOTING:
@@ -166,6 +167,8 @@ def steps(run: Run, request: Request, ids: DataFrame) -> Iterator[Step]:
                 # Whose titles its examples are is not known by a column: all go, and the next audit brings others.
                 empty = F.lit(None).cast("array<struct<product_id:string,title:string,category_id:string>>")
                 yield Step(folder, "t.examples IS NOT NULL", change={"examples": empty})
+            elif name == "silver.images":
+                yield Step(folder, "t.image_id = s.image_id", theirs)
             elif name == "gold.slices" and request.source:
                 yield Step(folder, f"t.slice = 'source' AND t.value = '{request.source}'")
             elif request.source and "source" in contract.columns:
@@ -185,6 +188,14 @@ def steps(run: Run, request: Request, ids: DataFrame) -> Iterator[Step]:
                 for column in ("product_id", "left_product_id", "right_product_id"):
                     if column in contract.columns:
                         yield Step(folder, f"t.{column} = s.product_id", ids)
+
+
+def _pictures(run: Run, ids: DataFrame) -> DataFrame:
+    """`image_id` of pictures that the products show and no other; kept, as the links are about to go."""
+    links = run.read("silver.image_links").where("image_id IS NOT NULL").select("product_id", "image_id")
+    others = links.join(ids, "product_id", "left_anti").select("image_id")
+    mine = links.join(ids, "product_id", "left_semi").select("image_id").distinct()
+    return mine.join(others, "image_id", "left_anti").localCheckpoint()
 
 
 def _hashed_key(source: str, key: str) -> str:

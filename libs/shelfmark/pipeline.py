@@ -37,17 +37,19 @@ if TYPE_CHECKING:
     from shelfmark.config import Settings
     from shelfmark.dedup.decisions import Decision
     from shelfmark.labels.reviews import File
-    from shelfmark.text import challenger
+    from shelfmark.models import challenger
 
 UPKEEP = ("maintain", "audit", "embed")  # run by themselves, `shelfmark run maintain`: no part of a pipeline
 
 # Seconds a job takes at first, for the estimate of the time left until this lake has a history of its own.
 FIRST_GUESS = {
     "ingest": 45,
+    "images": 15,
     "taxonomy": 10,
     "dedupe": 30,
     "labels": 20,
     "train_text": 50,
+    "train_multimodal": 90,
     "predict": 20,
     "evaluate": 20,
 }
@@ -275,7 +277,7 @@ def models(request: challenger.Request, settings: Settings, console: Console, ru
     log_to(settings, run_id)
     lake = open_lake(settings, make=False)
     job = importlib.import_module("shelfmark.jobs.models")
-    held = [] if request.action == "compare" else [f"train_{request.model}"]
+    held = [] if request.action == "compare" else sorted({"train_text", f"train_{request.model}"})
     main = partial(job.main, request=request)
     with hold(lake, held, f"models {run_id}", settings.lock_wait, needed=True):
         done = execute("models", main, settings, session.start(settings), run_id, always=True, after=job.after)

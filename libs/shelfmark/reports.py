@@ -19,15 +19,16 @@ from pyspark.sql import functions as F
 
 from shelfmark import mirror
 from shelfmark.demo import truth
+from shelfmark.images import links
 from shelfmark.ingest import mapping, replay
 from shelfmark.labels import persons
 from shelfmark.metrics import classification, figures, findings, report
 from shelfmark.metrics import summary as console_summary
+from shelfmark.models import challenger, champion, shadow
 from shelfmark.quality import docs, rejects
 from shelfmark.query import read
 from shelfmark.run import Outcome, run_date
 from shelfmark.taxonomy import versions
-from shelfmark.text import challenger, shadow
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -59,7 +60,7 @@ def write(
     """Write data docs and run report of a pipeline; returns figures and links for `summary`."""
     at = At(spark, lake, commit)
     home = Path(settings.home).resolve()
-    model = at.read("gold.models").where("champion").orderBy("model").head()
+    model = champion.predicting(at.read("gold.models"))
     metrics = _newest_metrics(at, model, run_id)
     sliced, points = (_same_run(at, name, metrics) for name in ("gold.slices", "gold.curves"))
     slices = findings.slices(sliced)
@@ -358,10 +359,15 @@ def _why(outcome: Outcome) -> str | None:
 
 
 def told(outcomes: list[Outcome]) -> list[str]:
-    """What became of a trained model, and how one in shadow agrees, where these jobs ran."""
+    """What became of pictures and of a trained model, and how one in shadow agrees, where these jobs ran."""
     ran = {outcome.job: outcome.notes for outcome in outcomes if outcome.status in ("done", "already")}
-    decision, shadowed = ran.get("train_text", {}).get("decision"), ran.get("predict", {}).get("shadow")
-    lines = [challenger.said(decision)] if decision and decision["champion_before"] else []
+    taken = ran.get("images", {}).get("pictures", {})
+    lines = [links.said(taken)] if taken.get("references") else []
+    for job in ("train_text", "train_multimodal"):
+        decision, between = (ran.get(job, {}).get(name) for name in ("decision", "publishing"))
+        lines += [challenger.said(decision)] if decision and decision["champion_before"] else []
+        lines += [challenger.said(between)] if between else []
+    shadowed = ran.get("predict", {}).get("shadow")
     return lines + ([shadow.said(shadowed)] if shadowed else [])
 
 

@@ -63,7 +63,7 @@ class Table:
         return ", ".join(f"`{field.name}` {field.type}" for field in self.fields)
 
 
-JOBS = ("ingest", "taxonomy", "dedupe", "labels", "train_text", "predict", "evaluate")
+JOBS = ("ingest", "images", "taxonomy", "dedupe", "labels", "train_text", "train_multimodal", "predict", "evaluate")
 """The jobs of a pipeline, in the order it runs them."""
 
 WRITERS = (*JOBS, "maintain", "erase", "decide", "audit", "review", "models", "embed")
@@ -93,7 +93,7 @@ _PRODUCT = (
     Field("language", "string", "ISO 639-1 code of the title's language, stated by the source or detected"),
     Field("item_group", "string", "the vendor's own group of variants (size, colour); null where it has none"),
     Field("image", "string", "path or address of the main picture as the vendor gives it"),
-    Field("image_id", "string", "silver.images key of the picture; null until pictures are taken in"),
+    Field("image_id", "string", "silver.images key of the picture; null where there is none, or none that can be used"),
 )
 
 TABLES: dict[str, Table] = {
@@ -194,6 +194,61 @@ TABLES: dict[str, Table] = {
             "ingest",
             ("region",),
             packed=True,
+        ),
+        Table(
+            "silver.images",
+            "a picture that products show: equal bytes are one picture",
+            (
+                Field("image_id", "string", "sha256 of the original's bytes, as hexadecimal digits", False),
+                Field("bytes", "binary", "upright JPEG, at most images.size pixels a side; null where it is refused"),
+                Field("format", "string", "format of the original: JPEG, PNG, GIF, ...; null where it is none"),
+                Field("width", "int", "width of the original in pixels, upright"),
+                Field("height", "int", "height of the original in pixels, upright"),
+                Field(
+                    "perceptual_hash",
+                    "string",
+                    "pHash, 16 hexadecimal digits: pictures that look alike differ in few bits; null where it was not decoded",
+                ),
+                Field(
+                    "problems",
+                    "array<string>",
+                    "what is wrong with it: not_an_image, truncated, decompression_bomb, animated, too_small, extreme_aspect, "
+                    "blank, placeholder; empty where nothing is",
+                    False,
+                ),
+                Field("original_bytes", "bigint", "size of the original in bytes", False),
+                Field("made_as", "string", "fingerprint of the settings it was made by", False),
+                Field("shard", "int", "first digit of image_id, 0 to 15: partition", False),
+                Field("run_id", "string", "run that took it in", False),
+            ),
+            ("image_id",),
+            "images",
+            ("shard",),
+        ),
+        Table(
+            "silver.image_links",
+            "a product whose feed names a picture, and what became of it",
+            (
+                _PRODUCT_ID,
+                Field("source", "string", "name of the source", False),
+                Field("reference", "string", "the picture as silver.products.image names it", False),
+                Field("image_id", "string", "the picture in silver.images; null where no bytes were had"),
+                Field("usable", "boolean", "whether the product shows it: then it is silver.products.image_id", False),
+                Field(
+                    "problems",
+                    "array<string>",
+                    "those of the picture, and wrong_extension; without bytes the rule it has in silver.rejected",
+                    False,
+                ),
+                Field(
+                    "version",
+                    "string",
+                    "what was read: file size and time, place in the archive, settings; null: nothing",
+                ),
+                Field("run_id", "string", "run that last changed the row", False),
+            ),
+            ("product_id",),
+            "images",
         ),
         Table(
             "silver.rejected",
@@ -506,6 +561,12 @@ TABLES: dict[str, Table] = {
                 Field("champion_since", "timestamp", "when it became the champion; null for one that never was"),
                 _RUN_ID,
                 Field("shadow", "boolean", "whether it predicts beside the champion, into gold.shadow_predictions"),
+                Field(
+                    "published",
+                    "boolean",
+                    "whether the champion of its line predicts the catalogue; those of other lines predict into "
+                    "gold.shadow_predictions. Null where there was one line",
+                ),
             ),
             ("model", "model_version"),
             "train_text",
@@ -525,13 +586,19 @@ TABLES: dict[str, Table] = {
                     "decision",
                     "string",
                     "promoted (it is the champion now), kept (the champion stays), rolled_back (it is the champion again), "
-                    "compared (nothing changed), shadow_on, shadow_off",
+                    "compared (nothing changed), shadow_on, shadow_off, published (its line predicts the catalogue now), "
+                    "not_published (the line that did still does)",
                     False,
                 ),
                 Field("decided_by", "string", "gate, or the person who decided", False),
                 Field("reason", "string", "why", False),
-                Field("champion_before", "string", "champion at that moment; null for the first of a line"),
-                Field("champion", "string", "champion from then on"),
+                Field(
+                    "champion_before",
+                    "string",
+                    "champion at that moment; null for the first of a line. Of published, not_published: what predicted the "
+                    "catalogue",
+                ),
+                Field("champion", "string", "champion from then on; likewise"),
                 Field("compared_with", "string", "version measured beside it; null where nothing was measured"),
                 Field("macro_f1", "double", "macro-F1 of model_version on the test side"),
                 Field("compared_macro_f1", "double", "macro-F1 of compared_with on the same rows"),
@@ -555,9 +622,9 @@ TABLES: dict[str, Table] = {
                 _RUN_ID,
                 _RUN_DATE,
             ),
-            ("model", "run_id"),
+            ("model", "run_id", "decision"),
             "train_text",
-            writers=("train_text", "models"),
+            writers=("train_text", "train_multimodal", "models"),
         ),
         Table(
             "gold.predictions",
@@ -871,7 +938,8 @@ TABLES: dict[str, Table] = {
 TABLES["gold.shadow_predictions"] = replace(
     TABLES["gold.predictions"],
     name="gold.shadow_predictions",
-    grain="what a challenger in shadow says of a golden record; gold.predictions has what holds",
+    grain="what a challenger in shadow, or the champion of a line that is not published, says of a golden record; "
+    "gold.predictions has what holds",
 )
 
 

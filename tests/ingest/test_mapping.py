@@ -1,5 +1,7 @@
 """Mappings: what is refused and how it is said; what a record becomes; the eight real feeds."""
 
+import base64
+import hashlib
 import json
 import re
 from datetime import UTC, datetime
@@ -73,6 +75,8 @@ def product(source):
         ("language: en", "categories: {field: c, levels: [a]}\nlanguage: en", 7, "one of them"),
         ("language: en", "attribute_lists:\n  - field: a\n  - feild: b\nlanguage: en", 9, "unknown option"),
         ("region: IN", "region: [IN", 7, "not valid YAML"),
+        ("language: en", "pictures: photos\nlanguage: en", 1, "`pictures` needs `image: <field>` below `fields`"),
+        ("language: en", "pictures: {encoding: base32}\nlanguage: en", 7, "pictures.encoding"),
     ],
 )
 def test_a_wrong_option_is_refused_with_file_line_and_key(source, tmp_path, old, new, line, says):
@@ -97,6 +101,11 @@ def test_the_hash_follows_what_decides_how_a_record_is_read(source):
     assert [source(text).hash for text in same] == [base] * 3
     other = (BASE.replace("IN", "US"), BASE.replace("name", "title"), BASE + "missing: [x]\n")
     assert len({base, *(source(text).hash for text in other)}) == 4
+    pictured = BASE + "  image: photo\n"
+    places = (pictured, pictured + "pictures: a.tar!in\n", pictured + "pictures: {places: [a, b]}\n")
+    hashes = {source(text).hash for text in places}
+    assert len(hashes) == 1  # where pictures lie says nothing of how a record is read
+    assert source(pictured + "pictures: {encoding: hex}\n").hash not in hashes
 
 
 def test_vendor_fields_are_all_fields_read_but_optional_ones(source):
@@ -143,6 +152,22 @@ attributes:
     )
     assert (made.brand, made.description, made.model_number, made.image) == ("ACME", "Strong. Blue", "AB12", "a.jpg")
     assert made.attributes == [("made by", "hand", None), ("tag", "cheap", None), ("tag", "new", None)]
+
+
+def test_a_field_that_holds_a_picture_is_named_by_its_bytes(product):
+    data = b"\xff\xd8picture"
+    named = f"bytes:{hashlib.sha256(data).hexdigest()}"
+    coded = base64.b64encode(data).decode()
+    field = "  image: photo\npictures: {encoding: base64}\n"
+    for written in (coded, f" {coded[:5]}\n{coded[5:]} ", f"data:image/jpeg;base64,{coded}"):
+        assert product({"photo": written}, field).image == named
+    for written in (data.hex(), data.hex().upper(), f"0x{data.hex()}", f"\\x{data.hex()}"):
+        assert product({"photo": written}, field.replace("base64", "hex")).image == named
+    broken = product({"photo": "no base64!"}, field).image
+    assert broken.startswith("bytes:")
+    assert broken != named
+    assert product({"photo": " "}, field).image is None
+    assert product({"photo": coded}, "  image: photo\n").image == coded
 
 
 def test_attribute_lists_are_pairs_or_objects_renamed_and_skipped(product):

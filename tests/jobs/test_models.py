@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from pyspark.sql import functions as F
 from sklearn.metrics import f1_score
 
 from shelfmark import config, mirror, reports
@@ -16,10 +17,11 @@ from shelfmark.cli.app import app
 from shelfmark.errors import UsageError
 from shelfmark.lake import open_lake
 from shelfmark.metrics import report
+from shelfmark.models import challenger, champion
+from shelfmark.models import lines as model_lines
 from shelfmark.pipeline import _execute
 from shelfmark.query import read
 from shelfmark.run import Run, execute
-from shelfmark.text import challenger, champion
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
@@ -300,7 +302,7 @@ def test_what_the_gate_says_where_there_is_nothing_to_measure(line, trial, monke
     assert (other["decision"], other["champion_before"]) == ("promoted", first.version)
     assert "the champion is of taxonomy v1, the labels are of v2" in other["reason"]
     with monkeypatch.context() as patch:
-        patch.setattr(challenger, "readable", lambda folder: False)
+        patch.setattr(model_lines, "readable", lambda line, folder: False)
         old = challenger.judge(trial, replace(worse, version="old", checksum="0" * 64))
         assert (old["decision"], old["champion_before"]) == ("promoted", first.version)
         assert "whose models this one does not read" in old["reason"]
@@ -333,6 +335,50 @@ def test_a_better_challenger_passes_unless_a_person_is_to_promote_it(line, trial
 
 
 @pytest.mark.nightly
+def test_the_line_that_is_shown_to_be_better_predicts_the_catalogue(line, trial):
+    """A second line of the same kind of files stands for another: the better version is on either side."""
+    models = trial.read("gold.models")
+    assert champion.published_line(models) == "text"
+    first, worse = line.first.model_version, line.worse.model_version
+
+    def lines(own, others):
+        mine = champion.crowned(models, "text", own, trial.started)
+        theirs = mine.where(F.col("model_version") == others).withColumns(
+            {"model": F.lit("other"), "champion": F.lit(True), "published": F.lit(False)}
+        )
+        trial.write("gold.models", mine.unionByName(theirs))
+        return challenger.contend(trial, "other")
+
+    kept = lines(first, worse)
+    assert (kept["decision"], kept["champion"], kept["champion_before"]) == ("not_published", first, first)
+    assert kept["difference_low"] < 0 == kept["margin"]
+    assert "shelfmark models publish other" in challenger.said(kept)
+    equal = lines(first, first)
+    assert equal["decision"] == "not_published"  # as good is not better: lines do not take turns
+    better = lines(worse, first)
+    assert (better["decision"], better["champion"], better["champion_before"]) == ("published", first, worse)
+    assert challenger.contend(trial, "text") is None
+
+    told = challenger.publish(trial, challenger.parse("publish", "other", "ann", "shoes have pictures"))
+    challenger.record(trial, told)
+    row = trial.read("gold.model_decisions").where(f"run_id = '{trial.run_id}'").head()
+    assert (row.decision, row.decided_by, row.champion) == ("published", "ann", first)
+    assert champion.published_line(trial.read("gold.models")) == "other"
+    assert [one.model for one in champion.of_lines(trial)] == ["other", "text"]
+    for version, published in zip(champion.of_lines(trial), (True, False)):
+        rows = lines_of(trial, version)
+        champion.keep(trial, version, rows, published)
+        assert champion.newest_predictions(trial, version.model).count() == rows.count() > 0
+    today = trial.read("gold.predictions").where(f"run_date = '{trial.run_date}'")
+    assert [row.model for row in today.select("model").distinct().collect()] == ["other"]
+    with pytest.raises(UsageError, match="'other' predicts the catalogue already"):
+        challenger.publish(trial, challenger.parse("publish", "other", "ann", "again"))
+
+
+def lines_of(run, version):
+    return model_lines.predict(run, version, run.read("silver.catalogue").limit(20), 1)
+
+
 def test_a_branch_and_what_nobody_labelled_can_be_learnt_from(spark, tmp_path):
     line = Line(spark, tmp_path)
     line.fill(unlabelled=0.5)

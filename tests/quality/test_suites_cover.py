@@ -103,6 +103,7 @@ def test_what_may_be_life_warns_and_only_what_is_surely_broken_stops_a_run():
         "bronze.raw_products:books", "silver.presence:products", "silver.category_map:taxonomy", "silver.labels:taxonomy",
         "silver.labels:products", "silver.leak_groups:products", "silver.duplicates:products", "silver.catalogue:duplicates",
         "silver.catalogue:members", "silver.catalogue:products", "silver.splits:products", "silver.splits:moved",
+        "silver.images:links", "silver.image_links:products", "silver.image_links:images",
         "gold.models:taxonomy", "gold.model_decisions:models", "gold.shadow_predictions:models",
         "gold.predictions:catalogue", "gold.predictions:taxonomy", "gold.predictions:models",
         # Jumps that no assortment makes.

@@ -55,6 +55,7 @@ def models_list(
     )
     for row in versions:
         mark = "champion" if row.champion else "shadow" if row.shadow else ""
+        mark = "published" if row.champion and row.published and len({one.model for one in versions}) > 1 else mark
         decided = newest.get((row.model, row.model_version))
         macro = json.loads(row.metrics or "{}").get("macro_f1")
         grid.add_row(
@@ -139,6 +140,25 @@ def models_rollback(
     _changed(_do(load_settings(env, set_, home), run_id, "rollback", model, why, by))
 
 
+@models_app.command("publish")
+def models_publish(
+    line: Annotated[str, typer.Argument(help="A line of models: text or multimodal")],
+    why: Why = "",
+    by: By = None,
+    home: Home = None,
+    env: Env = None,
+    set_: Set = None,
+    run_id: RunId = None,
+) -> None:
+    """Let the champion of a line predict the catalogue, whatever the gate said; the other line's predicts in shadow then."""
+    told = _do(load_settings(env, set_, home), run_id, "publish", line, why, by)
+    console.print(
+        f"{line} {told['champion']} predicts the catalogue, after {told['champion_before']}, commit {told['commit'][:10]}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print("from the next predict on: shelfmark run predict, or the next pipeline", highlight=False)
+
+
 @models_app.command("shadow")
 def models_shadow(
     version: Annotated[str | None, typer.Argument(help="A version, or the beginning of one")] = None,
@@ -167,7 +187,7 @@ def _do(
     settings: Settings, run_id: str | None, action: str, model: str, why: str, by: str | None, **named: Any
 ) -> Mapping[str, Any]:
     from shelfmark import pipeline
-    from shelfmark.text import challenger
+    from shelfmark.models import challenger
 
     request = challenger.parse(action, model, by or os.environ.get("USER", ""), why, **named)
     return pipeline.models(request, settings, console, run_id)

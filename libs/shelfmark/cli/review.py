@@ -99,14 +99,14 @@ def explain(
     """Say why a product is in its category: the words, phrases and facts that spoke for it, and for the next one."""
     from shelfmark import query
     from shelfmark.dedup import decisions
+    from shelfmark.models.champion import published
     from shelfmark.text import explain as why
-    from shelfmark.text.champion import published
 
     settings = load_settings(env, set_, home)
     wanted = decisions.product(product)
     lake, commit = query.open_reader(settings, at or "main")
     read = partial(query.read, start(settings), lake, commit)
-    champion = published(read("gold.models"))
+    champion = published(read("gold.models"), "text")
     record = why.golden_record(read, wanted)
     folder = lake.local_copy(commit, champion.path)
     if folder is None:

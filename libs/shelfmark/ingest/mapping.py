@@ -250,6 +250,26 @@ class AttributeList(Option):
     optional: bool = Field(False, description="the field may be absent from the file")
 
 
+def _pictures_section(value: Any) -> Any:
+    return {"places": value} if isinstance(value, str | list) else value
+
+
+class Pictures(Option):
+    """Where the pictures are that `fields.image` names, or how the field itself holds them."""
+
+    places: list[str] = Field(
+        [], description="folders and tar archives, relative to the data folder, in which names are looked up"
+    )
+    encoding: Literal["base64", "hex"] | None = Field(
+        None, description="the field holds the picture's bytes, so written"
+    )
+
+    @field_validator("places", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
 class Source(Option):
     """One source of products: the whole of conf/sources/<name>.yml. `name` comes from the file's name."""
 
@@ -265,6 +285,7 @@ class Source(Option):
     language: Annotated[Language, BeforeValidator(_language_section)]
     updated_at: Annotated[UpdatedAt, BeforeValidator(_field_or_section)] | None = None
     fields: dict[Literal[TEXT_FIELDS], Value]
+    pictures: Annotated[Pictures, BeforeValidator(_pictures_section)] = Pictures()
     price: Annotated[Price, BeforeValidator(_field_or_section)] | None = None
     categories: Categories | None = None
     attributes: dict[str, Value] = Field({}, description="our name -> where it is")
@@ -303,6 +324,12 @@ class Source(Option):
         return value
 
     @model_validator(mode="after")
+    def _pictures_are_named(self) -> Source:
+        if self.pictures != Pictures() and "image" not in self.fields:
+            raise ValueError("`pictures` needs `image: <field>` below `fields`")
+        return self
+
+    @model_validator(mode="after")
     def _one_origin(self) -> Source:
         given = [name for name in ("files", "database", "api") if getattr(self, name)]
         if len(given) != 1:
@@ -317,13 +344,16 @@ class Source(Option):
 
     @property
     def hash(self) -> str:
-        """sha256 of what decides how a record is read: comments, description, licence and where it comes from do not."""
+        """sha256 of what decides how a record is read: comments, description, licence, where it and its pictures come from
+        do not."""
         content = self.model_dump(
             mode="json",
             by_alias=True,
             exclude_defaults=True,
-            exclude={"description", "licence", "files", "database", "api"},
+            exclude={"description", "licence", "files", "database", "api", "pictures"},
         )
+        if self.pictures.encoding:
+            content["pictures"] = {"encoding": self.pictures.encoding}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -93,6 +94,7 @@ def compile_source(source: Source) -> Callable[[Record], Product]:
     title_says = ", ".join(f for f, _ in source.fields["title"].vendor_fields())
     region_says = ", ".join(f for f, _ in source.region.vendor_fields())
     hashed_key = bool(source.key.content_hash)
+    encoding = source.pictures.encoding
 
     def normalise(record: Record) -> Product:
         product = Product()
@@ -135,6 +137,8 @@ def compile_source(source: Source) -> Callable[[Record], Product]:
         text = image_of(record)
         if text:
             product.image = text.strip() or None
+            if encoding and product.image:
+                product.image = f"bytes:{hashlib.sha256(picture_bytes(text, encoding) or text.encode()).hexdigest()}"
         if updated_of is not None:
             product.source_updated_at = updated_of(record, problems)
         if problems:
@@ -142,6 +146,25 @@ def compile_source(source: Source) -> Callable[[Record], Product]:
         return product
 
     return normalise
+
+
+def image_text(source: Source) -> Get:
+    """A function that gives what the image field of a vendor record holds, None where nothing."""
+    how = source.fields.get("image")
+    return _getter(how, frozenset(source.missing)) if how else lambda record: None
+
+
+def picture_bytes(text: str, encoding: str) -> bytes | None:
+    """The bytes of a picture that a field holds as `base64` (also as a data: address) or `hex`; None if it does not."""
+    text = "".join(text.split())
+    try:
+        if encoding == "hex":
+            return bytes.fromhex(text.removeprefix("0x").removeprefix("\\x")) or None
+        if text[:5].lower() == "data:":
+            text = text.partition(",")[2]
+        return base64.b64decode(text, validate=True) or None
+    except ValueError:
+        return None
 
 
 def _reject(product: Product, rule: str, reason: str) -> None:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 
-READ = ("region", "title", "description", "brand", "language", "source", "price", "currency", "attributes")
+READ = (
+    "region", "title", "description", "brand", "language", "source", "price", "currency", "attributes", "image_id",
+)  # fmt: skip
 
 
 def labelled(catalogue: DataFrame, labels: DataFrame, splits: DataFrame) -> DataFrame:

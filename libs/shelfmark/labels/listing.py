@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.labels import persons, sample
+from shelfmark.models.champion import published
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row
@@ -95,9 +96,7 @@ def export(read: Callable[[str], DataFrame], wanted: Wanted, out: Path) -> Liste
 
 def newest(read: Callable[[str], DataFrame]) -> DataFrame:
     """The champion's predictions of the newest day; `DataRefused` where there are none."""
-    model = read("gold.models").where("champion").orderBy("model").head()
-    if model is None:
-        raise DataRefused("no champion model yet: run `shelfmark pipeline` first, or name another version with --at")
+    model = published(read("gold.models"))
     mine = (F.col("model") == model.model) & (F.col("model_version") == model.model_version)
     predictions = read("gold.predictions").where(mine)
     day = predictions.agg(F.max("run_date")).head()[0]

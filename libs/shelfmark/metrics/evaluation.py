@@ -38,3 +38,11 @@ def evaluate(
         "gold.slices": found.slices,
         "gold.curves": found.curves,
     }
+
+
+def together(measured: list[dict[str, DataFrame]]) -> dict[str, DataFrame]:
+    """The rows of several models by table."""
+    first, *others = measured
+    for one in others:
+        first = {name: rows.unionByName(one[name]) for name, rows in first.items()}
+    return first

@@ -146,7 +146,7 @@ class Report:
     many_looks: int = 20
     """settings.gate.many_looks: from so many looks at the test side on the page warns."""
     shadow: Mapping[str, Any] | None = None
-    """What predict noted of a version in shadow: `shelfmark.text.shadow.agreement`, version and champion."""
+    """What predict noted of a version in shadow: `shelfmark.models.shadow.agreement`, version and champion."""
 
 
 def confusion_rows(rows: Iterable[Mapping[str, Any]], titles: Mapping[str, str] | None = None) -> list[Confusion]:

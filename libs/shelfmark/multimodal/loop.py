@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from shelfmark.config import Multimodal
 from shelfmark.multimodal import data, losses, towers
 
 
@@ -52,6 +53,12 @@ class Plan(NamedTuple):
 
 
 DEFAULT = Plan()
+
+
+def plan_of(settings: Multimodal, modality: str) -> Plan:
+    """What the settings say of how the tower of a modality learns."""
+    named = {name: getattr(settings, name) for name in Plan._fields if name != "rate"}
+    return Plan(**named, rate=settings.rates.get(modality))
 
 
 def train(
@@ -81,8 +88,8 @@ def train(
         tower = tower.to(memory_format=torch.channels_last)
     optimisers = make_optimisers(tower, plan, group.size)
     state = resume(out, fingerprint(description, loss, plan._replace(checkpoint_steps=0), parts, source.rows))
-    restore(state, tower, optimisers)
     network, optimisers = group.wrap(tower, optimisers, plan.compression, plan.accumulate)
+    restore(state, tower, optimisers)  # what Horovod wraps starts with an empty state
     goal = losses.on(loss, device)
 
     while state["epoch"] < plan.epochs and not state["done"]:
@@ -165,6 +172,8 @@ def make_optimisers(tower: torch.nn.Module, plan: Plan, ranks: int = 1) -> list[
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
     made = [torch.optim.AdamW([one for one in groups if one["params"]], lr=rate)]
     if tables:
+        # Adagrad makes a sparse tensor of a gradient's own places: what torch would check, and warns that it does not, holds.
+        torch.sparse.check_sparse_tensor_invariants.disable()
         made.append(torch.optim.Adagrad(tables, lr=towers.SPARSE_RATE * rate / towers.RATES[kind]))
     for optimiser in made:
         for one in optimiser.param_groups:

@@ -136,7 +136,7 @@ def measure(model: Model, side: Judged) -> dict[str, Any]:
     )
     right, sure = said.number[:, 0] == labels, said.decision == answers.ACCEPT
     if several:
-        told = {"micro_f1": _micro_f1(chances >= 0.5, side.labels)}
+        told = {"micro_f1": micro_f1(chances >= 0.5, side.labels)}
     else:
         told = {"macro_f1": macro_f1(labels, said.number[:, 0], chances.shape[1])}
     return told | {
@@ -158,7 +158,7 @@ def macro_f1(labels: np.ndarray, said: np.ndarray, categories: int) -> float | N
     return float((2 * both[shown] / (given[shown] + true[shown])).mean()) if shown.any() else None
 
 
-def _micro_f1(said: np.ndarray, true: np.ndarray) -> float:
+def micro_f1(said: np.ndarray, true: np.ndarray) -> float:
     return float(2 * (said & true).sum() / max(said.sum() + true.sum(), 1))
 
 
@@ -177,6 +177,14 @@ def fit(chances: np.ndarray) -> np.ndarray:
     """How well the best category fits, float32[rows]: ln of its probability (Hendrycks & Gimpel 2017, "A Baseline for Detecting
     Misclassified and Out-of-Distribution Examples"). What is below the labelled products' lowest is out of scope."""
     return np.log(np.maximum(chances.max(1), 1e-30)).astype(np.float32)
+
+
+def readable(folder: Path | str) -> bool:
+    """Whether this version of Shelfmark reads the model of a folder."""
+    try:
+        return json.loads((Path(folder) / "model.json").read_text()).get("format") == FORMAT
+    except (OSError, ValueError):
+        return False
 
 
 def verify(folder: Path | str, expected: str | None) -> None:

@@ -9,40 +9,48 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from shelfmark.text import champion, predict
-from shelfmark.text.model import readable
+from shelfmark.models import champion, lines
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
+    from shelfmark.models.champion import Champion
     from shelfmark.run import Run
 
 PAIRS = 30  # of categories, told in the run's notes: what a person reads
 
 
-def beside(run: Run, model: str) -> None:
-    """Let the version in shadow predict the catalogue as well, and note how far it agrees; nothing where there is none."""
-    version = champion.in_shadow(run, model)
+def beside(run: Run, published: Champion, others: list[Champion]) -> None:
+    """Let the version in shadow of the published line predict the catalogue as well, and note how far it agrees.
+
+    Where none is in shadow, how far the champion of another line agrees, which has predicted; nothing where there is none.
+    """
+    version = champion.in_shadow(run, published.model)
     if version is None:
+        if others:
+            _tell(run, published, others[0])
         return
     taxonomy = run.read("silver.taxonomy")
-    why = None if readable(version.folder) else "another version of Shelfmark trained it"
+    why = None if lines.readable(version.model, version.folder) else "another version of Shelfmark trained it"
     if taxonomy.where(F.col("taxonomy_version") == version.taxonomy_version).head() is None:
         why = f"taxonomy {version.taxonomy_version} is not in force"
     if why:
         run.note(shadow={"version": version.version, "skipped": why})
         return
-    catalogue = run.read("silver.catalogue")
-    predicted = predict.predict(catalogue, version.folder, run.settings.text.top_k, checksum=version.checksum)
-    run.write(
-        "gold.shadow_predictions",
-        champion.signed(run, version, predicted),
-        replace=f"run_date = '{run.run_date}' AND model = '{model}'",
+    predicted = lines.predict(run, version, run.read("silver.catalogue"), run.settings.text.top_k)
+    champion.keep(run, version, predicted, published=False)
+    _tell(run, published, version)
+
+
+def _tell(run: Run, published: Champion, version: Champion) -> None:
+    """Note how far what a version said today agrees with what was published."""
+    today = F.col("run_date") == F.lit(run.run_date)
+    said, shadowed = (
+        run.read(name).where(today & (F.col("model") == one.model) & (F.col("model_version") == one.version))
+        for name, one in (("gold.predictions", published), ("gold.shadow_predictions", version))
     )
-    mine = (F.col("run_id") == run.run_id) & (F.col("model") == model)
-    published, shadowed = (run.read(name).where(mine) for name in ("gold.predictions", "gold.shadow_predictions"))
-    told = {"version": version.version, "champion": champion.current(run, model).version}
-    run.note(shadow=told | agreement(published, shadowed, taxonomy))
+    told = {"version": version.version, "champion": published.version, "line": version.model}
+    run.note(shadow=told | agreement(said, shadowed, run.read("silver.taxonomy")))
 
 
 def agreement(published: DataFrame, shadowed: DataFrame, taxonomy: DataFrame, most: int = PAIRS) -> dict[str, Any]:

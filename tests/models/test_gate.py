@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from shelfmark.config import Gate
-from shelfmark.text.gate import Measured, Region, crowned, judge, measure
+from shelfmark.models.gate import Measured, Region, crowned, judge, measure
 
 BLOCKS = 100
 

@@ -1,4 +1,8 @@
-"""The champion: the one version of a line that predictions are made with, named by gold.models; all are kept in the lake."""
+"""The champion: the one version of a line that predictions are made with, named by gold.models; all are kept in the lake.
+
+Each line (lines.py) has a champion. One line is *published*: what its champion says is in gold.predictions; what those of the
+others say is in gold.shadow_predictions.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from pyspark.sql import functions as F
 from shelfmark import mirror as mlflow_mirror
 from shelfmark.errors import DataRefused, UsageError
 from shelfmark.labels import pseudo
+from shelfmark.models import lines
 from shelfmark.tables import table
 from shelfmark.text.branch import Branch
 
@@ -41,7 +46,7 @@ def brought(run: Run, model: str, trained: dict[str, Any]) -> Champion:
     """Bring the trained model's files to the lake: a version as good as any, until it is decided on."""
     version, folder = run.run_id, run.model_path(model, run.run_id)
     run.put(f"models/{model}/{version}", folder)
-    settings = run.settings.text.model_dump()
+    settings = lines.settings_of(run.settings, model)
     return Champion(
         model, version, folder, trained["checksum"], trained["taxonomy_version"], settings, trained["metrics"]
     )
@@ -58,7 +63,7 @@ def listed(run: Run, model: str, trained: dict[str, Any], decision: Mapping[str,
         "lake_commit": run.base.id,
         "categories": trained["categories"],
         "training_rows": trained["training_rows"],
-        "settings": json.dumps(run.settings.text.model_dump(), sort_keys=True),
+        "settings": json.dumps(lines.settings_of(run.settings, model), sort_keys=True),
         "metrics": json.dumps(trained["metrics"], sort_keys=True),
         "champion": False,
         "run_id": run.run_id,
@@ -67,7 +72,7 @@ def listed(run: Run, model: str, trained: dict[str, Any], decision: Mapping[str,
     contract = table("gold.models")
     fresh = run.spark.createDataFrame([tuple(row.get(name) for name in contract.columns)], contract.ddl)
     earlier = run.read("gold.models").where((F.col("model") != model) | (F.col("model_version") != run.run_id))
-    rows = earlier.unionByName(fresh)
+    rows = publishing(earlier.unionByName(fresh), published_line(earlier) or model)
     if decision["decision"] == "promoted":
         rows = crowned(rows, model, run.run_id, run.started)
     elif run.settings.gate.shadow and not decision.get("copy"):
@@ -91,6 +96,16 @@ def shadowed(models: DataFrame, model: str, version: str | None) -> DataFrame:
     """gold.models with a version as the one in shadow of its line; None: with none there."""
     this = F.lit(False) if version is None else F.col("model_version") == version
     return models.withColumn("shadow", F.when(F.col("model") == model, this).otherwise(F.col("shadow")))
+
+
+def publishing(models: DataFrame, line: str) -> DataFrame:
+    """gold.models with a line as the published one."""
+    return models.withColumn("published", F.col("model") == line)
+
+
+def workdir(run: Run, model: str) -> Path:
+    """Where a training keeps what outlives a run that is killed."""
+    return Path(run.settings.multimodal.work or Path(run.settings.home).resolve() / "work") / model
 
 
 def branch(run: Run, model: str) -> Branch | None:
@@ -130,12 +145,35 @@ def current(run: Run, model: str) -> Champion:
     return found
 
 
-def published(models: DataFrame) -> Row:
-    """The champion's row of gold.models as a reader sees it at a version; `DataRefused` where there is none."""
-    row = models.where("champion").orderBy("model").head()
+def published_line(models: DataFrame) -> str | None:
+    """The line whose champion makes the catalogue's predictions; None before there is any model.
+
+    A lake of a time when there was one line has no mark.
+    """
+    row = models.orderBy(F.col("published").desc_nulls_last(), F.desc("model")).select("model").head()
+    return row.model if row else None
+
+
+def published(models: DataFrame, line: str | None = None) -> Row:
+    """The row of gold.models, as a reader sees it at a version, of the champion that predicts the catalogue, or of that of
+    another line; `DataRefused` where there is none."""
+    row = predicting(models, line)
     if row is None:
         raise DataRefused("no champion model yet: run `shelfmark pipeline` first, or name another version with --at")
     return row
+
+
+def predicting(models: DataFrame, line: str | None = None) -> Row | None:
+    """`published`, or None where there is none."""
+    return models.where(F.col("champion") & (F.col("model") == (line or published_line(models)))).head()
+
+
+def of_lines(run: Run) -> list[Champion]:
+    """The champion of the published line, then those of the others; `DataRefused` where there is none yet."""
+    models = run.read("gold.models")
+    first = published_line(models) or lines.TEXT
+    others = {row.model for row in models.where("champion").select("model").collect()} - {first}
+    return [current(run, line) for line in (first, *sorted(others))]
 
 
 def in_shadow(run: Run, model: str) -> Champion | None:
@@ -191,21 +229,38 @@ def signed(run: Run, model: Champion, predicted: DataFrame) -> DataFrame:
     return run.stamped(predicted)
 
 
+def keep(run: Run, version: Champion, predicted: DataFrame, published: bool) -> None:
+    """Write a champion's predictions of today: into gold.predictions, which has one line's a day, or where shadows are."""
+    name, today = "gold.predictions", f"run_date = '{run.run_date}'"
+    if not published:
+        name, today = "gold.shadow_predictions", f"{today} AND model = '{version.model}'"
+    run.write(name, signed(run, version, predicted), replace=today)
+
+
 def newest_predictions(run: Run, model: str) -> DataFrame:
-    """The champion's predictions of the newest day."""
+    """The predictions of a line's champion, of the newest day, wherever they are."""
     return _newest(run, model, current(run, model).version)
 
 
 def _newest(run: Run, model: str, version: str | None) -> DataFrame:
-    mine = run.read("gold.predictions").where((F.col("model") == model) & (F.col("model_version") == version))
-    return mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
+    """Of the newest day there is: a line that was published since, or is not any more, has days in both tables."""
+    both = run.read("gold.predictions").withColumn("_published", F.lit(True))
+    both = both.unionByName(run.read("gold.shadow_predictions").withColumn("_published", F.lit(False)))
+    mine = both.where((F.col("model") == model) & (F.col("model_version") == version))
+    day, published = mine.agg(F.max(F.struct("run_date", "_published")).alias("at")).select("at.*").head()
+    return mine.where((F.col("run_date") == day) & (F.col("_published") == published)).drop("_published")
 
 
-def mirror_decision(run: Run) -> None:
-    """Show in MLflow the version this run decided on, and the one whose place it took: parameters, tune metrics, lake
+DECIDED = ("promoted", "kept", "rolled_back", "shadow_on", "shadow_off")
+"""Decisions that say what a version is from then on."""
+
+
+def mirror_decision(run: Run, model: str | None = None) -> None:
+    """Show in MLflow the version (of a line) this run decided on, and the one whose place it took: parameters, tune metrics, lake
     commit, files, and as tags the newest decision on each."""
-    row = run.read("gold.model_decisions").where(F.col("run_id") == run.run_id).head()
-    if row is None or row.decision == "compared":
+    mine = (F.col("run_id") == run.run_id) & (F.col("model") == model if model else F.lit(True))
+    row = run.read("gold.model_decisions").where(mine & F.col("decision").isin(*DECIDED)).head()
+    if row is None:
         return
     versions = [row.model_version, row.champion_before if row.champion != row.champion_before else None]
     for name in filter(None, versions):
@@ -215,7 +270,7 @@ def mirror_decision(run: Run) -> None:
         mlflow_mirror.mirror(
             run.settings.mlflow_uri or mlflow_mirror.default_uri(run.settings.home),
             version.version,
-            params={f"text.{name}": value for name, value in version.settings.items()},
+            params={f"{version.model}.{name}": value for name, value in version.settings.items()},
             metrics={f"tune.{name}": value for name, value in _numbers(version.metrics)},
             tags=_tags(run, version, f"train_{version.model}", version.version == run.run_id) | _decided(run, version),
             artifact_root=run.settings.mlflow_artifacts,
@@ -224,11 +279,15 @@ def mirror_decision(run: Run) -> None:
         )
 
 
-def mirror_metrics(run: Run, model: str) -> None:
-    """Show the published test metrics, overall and per region, in MLflow."""
-    champion = current(run, model)
+def mirror_metrics(run: Run) -> None:
+    """Show the test metrics of each line's champion, overall and per region, in MLflow: a run a line."""
+    for number, champion in enumerate(of_lines(run)):
+        _mirror_metrics(run, champion, run.run_id if not number else f"{run.run_id}-{champion.model}")
+
+
+def _mirror_metrics(run: Run, champion: Champion, key: str) -> None:
     mine = (F.col("run_id") == run.run_id) & (F.col("category_id") == "*") & ~F.col("metric").startswith("bin_")
-    rows = run.read("gold.metrics").where(mine).collect()
+    rows = run.read("gold.metrics").where(mine & (F.col("model") == champion.model)).collect()
     metrics = {
         f"{row.side}.{'all' if row.region == '*' else row.region}.{row.metric}"
         + ("" if row.level == "leaf" else f".level_{row.level}"): row.value
@@ -236,7 +295,7 @@ def mirror_metrics(run: Run, model: str) -> None:
     }
     mlflow_mirror.mirror(
         run.settings.mlflow_uri or mlflow_mirror.default_uri(run.settings.home),
-        run.run_id,
+        key,
         params={"metrics.min_support": run.settings.metrics.min_support},
         metrics=metrics,
         tags=_tags(run, champion, run.job),

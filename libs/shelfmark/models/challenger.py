@@ -1,8 +1,8 @@
 """The challenger: a trained version that is measured beside the champion, and what is decided on it.
 
-1. `judge`: after a training, champion and challenger predict the labelled golden records of the test side; a task gives
+1. `decide`: after a training, champion and challenger predict the labelled golden records of the test side; a task gives
    back counts per region, block of leak groups and category, which gate.py judges. No row comes to the driver.
-2. `compare`, `promote`, `roll_back`, `shadow`: what people ask for and decide.
+2. `compare`, `promote`, `roll_back`, `shadow`, `publish`: what people ask for and decide.
 3. `record`: each of these is a row of gold.model_decisions. Its `looks` counts the comparisons on the test side that a
    choice of the champion may have rested on. What `evaluate` measures of the champion chooses nothing and is none.
 """
@@ -17,24 +17,25 @@ from pyspark.sql import functions as F
 from shelfmark.errors import UsageError
 from shelfmark.labels import examples, persons
 from shelfmark.metrics import classification
+from shelfmark.models import champion, gate, lines
 from shelfmark.tables import table
-from shelfmark.text import champion, gate, predict
-from shelfmark.text.model import readable
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row
 
+    from shelfmark.models.champion import Champion
     from shelfmark.run import Run
-    from shelfmark.text.champion import Champion
 
 GATE = "gate"  # who decided, where no person did
 CHANGES = ("promoted", "rolled_back")
 """Decisions that make a version the champion."""
+BETWEEN_LINES = ("published", "not_published")
+"""Decisions on whose champion predicts the catalogue."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks of a line of models: compare, promote, rollback, shadow on a version, or shadow off."""
+    """What a person asks of a line of models: compare, promote, rollback, shadow on a version, shadow off, or publish."""
 
     action: str
     model: str
@@ -58,6 +59,50 @@ def parse(action: str, model: str, who: str, why: str, **named: Any) -> Request:
 
 
 # -- after a training ---------------------------------------------------------------------------------------------
+
+
+def decide(run: Run, model: str, trained: dict[str, Any]) -> None:
+    """Bring a trained version to the lake, let the gate decide on it and, where it is promoted, on its line; record both."""
+    decision = judge(run, champion.brought(run, model, trained))
+    run.write("gold.models", champion.listed(run, model, trained, decision))
+    made = [decision]
+    if decision["decision"] == "promoted" and (between := contend(run, model)):
+        made.append(between)
+        if between["decision"] == "published":
+            run.write("gold.models", champion.publishing(run.read("gold.models"), model).coalesce(1))
+    record(run, *made)
+
+
+def contend(run: Run, model: str) -> dict[str, Any] | None:
+    """The gate's decision between the champion of a line and the one that predicts the catalogue; None where that is the line.
+
+    Whoever predicts the catalogue stays unless the other is shown to be better: the lower bound of the difference lies
+    above 0, and no region drops by more than `gate.max_region_drop`. Else two lines that are as good would take turns.
+    """
+    models = run.read("gold.models")
+    line = champion.published_line(models)
+    if line == model:
+        return None
+    version, other = champion.current(run, model), champion.current(run, line)
+    if version.taxonomy_version != other.taxonomy_version:
+        why = f"{line} is of taxonomy {other.taxonomy_version}, {model} of {version.taxonomy_version}: they cannot be compared"
+        return _between(version, other, "not_published", why)
+    measured = measure(run, version, other)
+    verdict = gate.judge(measured, run.settings.gate.model_copy(update={"margin": 0.0}))
+    published = verdict.passes and run.settings.gate.promote
+    why = verdict.reason
+    if verdict.passes and not published:
+        why = f"it is better, and waits for a person, as gate.promote is false: {why}"
+    made = _between(version, other, BETWEEN_LINES[not published], why)
+    return made | _figures(run, other.version, measured, verdict) | {"margin": 0.0}
+
+
+def _between(version: Champion, other: Champion, decision: str, why: str) -> dict[str, Any]:
+    after = version if decision == "published" else other
+    return _decision(version, decision, why, other.version) | {
+        "champion": after.version,
+        "reason": f"{version.model} against {other.model}: {why}",
+    }
 
 
 def judge(run: Run, challenger: Champion) -> dict[str, Any]:
@@ -86,7 +131,7 @@ def judge(run: Run, challenger: Champion) -> dict[str, Any]:
     files = run.lake.local_copy(run.branch, row.path)
     if files is None:
         return _decision(challenger, "promoted", "the champion's files are not in the lake any more", before)
-    if not readable(files):
+    if not lines.readable(model, files):
         why = "the champion was trained by another version of Shelfmark, whose models this one does not read"
         return _decision(challenger, "promoted", why, before)
     measured = measure(run, challenger, champion.current(run, model))
@@ -160,7 +205,9 @@ def measure(run: Run, challenger: Champion, other: Champion) -> gate.Measured | 
     )
     read = run.read("silver.catalogue").select("product_id", *examples.READ)
     rows = read.join(truth, "product_id").persist()  # predicted twice
-    counted = _said(rows, challenger, "said", "both").unionByName(_said(rows, other, "compared_said", "compared_both"))
+    counted = _said(run, rows, challenger, "said", "both").unionByName(
+        _said(run, rows, other, "compared_said", "compared_both")
+    )
     cells = counted.groupBy("region", "block", "category_id").agg(*(F.sum(name).alias(name) for name in gate.CELL))
     found = cells.toPandas()
     rows.unpersist()
@@ -174,13 +221,13 @@ def measure(run: Run, challenger: Champion, other: Champion) -> gate.Measured | 
     )
 
 
-def _said(rows: DataFrame, version: Champion, said: str, both: str) -> DataFrame:
+def _said(run: Run, rows: DataFrame, version: Champion, said: str, both: str) -> DataFrame:
     """region, block, category_id and the counts `gate.CELL` of what one version says of `rows`; those of the other are 0.
 
     Rows truly of a category are counted once: with the challenger's.
     """
     keep = ("region", "block", "truth")
-    answers = predict.predict(rows, version.folder, top_k=1, keep=keep, checksum=version.checksum)
+    answers = lines.predict(run, version, rows, 1, keep)
     answers = answers.select(*keep, F.col("top_k").getItem(0).getField("category_id").alias("leaf"))
     one, none, right = F.lit(1), F.lit(0), (F.col("leaf") == F.col("truth")).cast("int")
     true = one if said == gate.CELL[1] else none
@@ -258,6 +305,18 @@ def roll_back(run: Run, request: Request) -> dict[str, Any]:
     return _decision(version, "rolled_back", request.why, line[-1]) | {"decided_by": request.who}
 
 
+def publish(run: Run, request: Request) -> dict[str, Any]:
+    """Let the champion of a line predict the catalogue, whatever the gate said of it."""
+    models = run.read("gold.models")
+    line = champion.published_line(models)
+    if line == request.model:
+        raise UsageError(f"the champion of {line!r} predicts the catalogue already")
+    version, other = champion.current(run, request.model), champion.current(run, line)
+    _usable(run, version, "published")
+    run.write("gold.models", champion.publishing(models, request.model).coalesce(1))
+    return _between(version, other, "published", request.why) | {"decided_by": request.who}
+
+
 def shadow(run: Run, request: Request) -> dict[str, Any]:
     """Let a version predict in shadow of the champion, in place of another that does; or none any more."""
     models, before = run.read("gold.models"), _champion_of(run, request.model)
@@ -285,7 +344,7 @@ def _champion_of(run: Run, model: str) -> str | None:
 
 def _usable(run: Run, version: Champion, what: str) -> None:
     """`UsageError` for a version whose categories are not in silver.taxonomy any more, or that cannot be read."""
-    if not readable(version.folder):
+    if not lines.readable(version.model, version.folder):
         raise UsageError(
             f"{version.version} cannot be {what}: another version of Shelfmark trained it, whose models this one does not read"
         )
@@ -319,23 +378,23 @@ def line_of(run: Run, model: str) -> list[str]:
     return line if present is None or line[-1:] == [present] else [*(one for one in line if one != present), present]
 
 
-def record(run: Run, decision: dict[str, Any]) -> None:
-    """Append the decision to gold.model_decisions, its looks counted, and note it; one told from there is noted alone."""
-    if decision.get("stored"):
-        return run.note(decision=_noted(decision))
-    earlier = decisions(run, decision["model"])
-    looked = decision.get("compared_with") is not None
-    made = decision | {
-        "looks": max((row.looks for row in earlier if row.run_id != run.run_id), default=0) + looked,
-        "lake_commit": run.base.id,
-        "decided_at": run.started,
-        "run_id": run.run_id,
-        "run_date": run.run_date,
-    }
-    contract = table("gold.model_decisions")
-    row = run.spark.createDataFrame([tuple(made.get(name) for name in contract.columns)], contract.ddl)
-    run.write("gold.model_decisions", row.coalesce(1), replace=f"run_id = '{run.run_id}'")
-    run.note(decision=_noted(made))
+def record(run: Run, *made: dict[str, Any]) -> None:
+    """Append decisions on a line to gold.model_decisions, their looks counted, and note them; one told from there is noted
+    alone. The first is noted as `decision`, the one between lines as `publishing`."""
+    fresh = [decision for decision in made if not decision.get("stored")]
+    told = {"publishing" if decision["decision"] in BETWEEN_LINES else "decision": decision for decision in made}
+    if fresh:
+        earlier = decisions(run, fresh[0]["model"])
+        looks = max((row.looks for row in earlier if row.run_id != run.run_id), default=0)
+        stamp = {"lake_commit": run.base.id, "decided_at": run.started, "run_id": run.run_id, "run_date": run.run_date}
+        contract, rows = table("gold.model_decisions"), []
+        for decision in fresh:
+            looks += decision.get("compared_with") is not None
+            decision |= stamp | {"looks": looks}
+            rows.append(tuple(decision.get(name) for name in contract.columns))
+        written = run.spark.createDataFrame(rows, contract.ddl).coalesce(1)
+        run.write("gold.model_decisions", written, replace=f"run_id = '{run.run_id}'")
+    run.note(**{name: _noted(decision) for name, decision in told.items()})
 
 
 def _noted(decision: dict[str, Any]) -> dict[str, Any]:
@@ -345,6 +404,11 @@ def _noted(decision: dict[str, Any]) -> dict[str, Any]:
 def said(decision: dict[str, Any]) -> str:
     """A gate's decision in a sentence, with what can be done about it."""
     version, before = decision["model_version"], decision["champion_before"]
+    if decision["decision"] in BETWEEN_LINES:
+        line, does = decision["model"], "does" if decision["decision"] == "published" else "does not"
+        return f"{line} {does} predict the catalogue, {decision['reason']}" + (
+            "" if does == "does" else f". To let it: shelfmark models publish {line} --why ..."
+        )
     if decision["decision"] == "promoted":
         return f"{decision['model']} {version} is the champion: {decision['reason']}"
     return (
