@@ -120,7 +120,9 @@ def train(
     started = time.perf_counter()
     work = _work(Path(workdir), key, settings)
     how_encoded = encoding(how)
-    parts = _cached(work / "cache", usable, images, order, how, how_encoded, int(counts.sum()), others)
+    parts = _cached(
+        work / "cache", usable, images, order, how, how_encoded, int(counts.sum()), others, settings.text.facts
+    )
     sides = {name: _side(usable, name, nodes, known, order, others, how) for name in ("tune", "calibrate")}
     asked = _side(learning, "train", nodes, known, order, others, how, FUSION_ROWS)
     seconds["encode"] = time.perf_counter() - started
@@ -175,7 +177,9 @@ def encoding(how: Multimodal) -> encode.Encoding:
 
 def _work(home: Path, key: str, settings: Settings) -> Path:
     """The folder of this training, by what it depends on; those of others are removed."""
-    told = json.dumps([key, settings.multimodal.model_dump(), settings.text.min_support], sort_keys=True)
+    told = json.dumps(
+        [key, settings.multimodal.model_dump(), settings.text.min_support, settings.text.facts], sort_keys=True
+    )
     name = hashlib.sha256(told.encode()).hexdigest()[:16]
     home.mkdir(parents=True, exist_ok=True)
     for other in home.iterdir():
@@ -196,6 +200,7 @@ def _cached(
     how_encoded: encode.Encoding,
     n: int,
     others: DataFrame | None,
+    facts: list[str],
 ) -> list[str]:
     """Write the cache, unless it is there; the names of its parts."""
     if data.whole(folder):
@@ -204,7 +209,8 @@ def _cached(
         shutil.rmtree(folder, ignore_errors=True)
         data.create(folder, how_encoded)
         kept = usable.where("side IN ('train', 'tune', 'calibrate')")
-        numbered = inputs(_numbered(kept, order, others, how), images, ("_row", "_label", "_weight", "_part"))
+        columns = ("_row", "_label", "_weight", "_part")
+        numbered = inputs(_numbered(kept, order, others, how), images, columns, facts)
         # By the row's own number, so that the cache does not depend on how the table was partitioned. 64 groups a task.
         tasks = max(1, -(-n // (64 * how.group_rows)))
         spread = numbered.withColumn("_part", _part(how, n)).repartition(tasks, "_row").sortWithinPartitions("_row")
@@ -541,7 +547,8 @@ def _written(
     about = {"support": {category: int(n) for category, n in zip(order, counts)}}
     about["settings"] = settings.multimodal.model_dump()
     fitted = model.write(
-        folder, rule, how_encoded, nodes, tree, version, judged("calibrate"), settings.decision, targets, about
-    )
+        folder, rule, how_encoded, nodes, tree, version, judged("calibrate"), settings.decision, targets, settings.text.facts,
+        about,
+    )  # fmt: skip
     key = answers.checksum(folder)
     return fitted, model.measure(model.load(str(folder), key), judged("tune"))
