@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from shelfmark.config import Multimodal
 from shelfmark.multimodal import data, losses, towers
 
 
@@ -53,12 +52,6 @@ class Plan(NamedTuple):
 
 
 DEFAULT = Plan()
-
-
-def plan_of(settings: Multimodal, modality: str) -> Plan:
-    """What the settings say of how the tower of a modality learns."""
-    named = {name: getattr(settings, name) for name in Plan._fields if name != "rate"}
-    return Plan(**named, rate=settings.rates.get(modality))
 
 
 def train(
