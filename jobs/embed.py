@@ -1,8 +1,8 @@
 """The vector of every golden record, by the multimodal champion: what `shelfmark similar` compares."""
 
+from shelfmark.models import champion
 from shelfmark.multimodal import predict
 from shelfmark.run import Run
-from shelfmark.text import champion
 
 MODEL = "multimodal"
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SPACE_ROWS = 20_000  # training rows that the space of vectors and the prototypes are learnt of
 FUSION_ROWS = 60_000  # training rows a rule learns from: more changes no digit that matters
 SIDE_ROWS = 50_000  # rows of the tune and the calibrate side at the most, as for the text line
 ASKED = "asked"  # ending of the parts that a tower answers of
@@ -142,7 +143,19 @@ def train(
     started = time.perf_counter()
     folder = Path(model_dir)
     fitted, measured = _written(
-        folder, seen, made["rule"], sides, how_encoded, nodes, tree, version, settings, targets, counts, order
+        folder,
+        work / "cache",
+        seen,
+        made["rule"],
+        sides,
+        how_encoded,
+        nodes,
+        tree,
+        version,
+        settings,
+        targets,
+        counts,
+        order,
     )
     seconds["calibrate"] = time.perf_counter() - started
     shutil.rmtree(work, ignore_errors=True)
@@ -521,6 +534,7 @@ def _figures(chances: np.ndarray, side: Side, kind: str) -> dict[str, float]:
 
 def _written(
     folder: Path,
+    cache: Path,
     seen,
     rule,
     sides: dict[str, Side],
@@ -544,6 +558,7 @@ def _written(
         side = sides[name]
         return model.Judged(outputs_of(seen, [name], side.row, len(order)), side.labels, side.nodes, side.region)
 
+    _spaced(folder, cache, seen, settings.multimodal, len(order))
     about = {"support": {category: int(n) for category, n in zip(order, counts)}}
     about["settings"] = settings.multimodal.model_dump()
     fitted = model.write(
@@ -552,3 +567,21 @@ def _written(
     )  # fmt: skip
     key = answers.checksum(folder)
     return fitted, model.measure(model.load(str(folder), key), judged("tune"))
+
+
+def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], how: Multimodal, classes: int) -> None:
+    """Write the space of vectors and the prototypes of the categories (embeddings.py), learnt of a sample of training rows."""
+    from shelfmark.multimodal import embeddings, loop, towers
+
+    if how.multi_label:
+        return  # a mean of products of several categories is the prototype of none
+    parts = sorted(path.name for path in cache.iterdir() if path.name.endswith(ASKED))
+    sample = data.open_cache(cache, parts) if parts else None
+    if sample is None or not sample.rows:
+        return
+    sample = sample._replace(groups=sample.groups[:: -(-sample.rows // SPACE_ROWS)])
+    features: dict[str, np.ndarray] = {}
+    for name in seen:
+        labels, features[name] = loop.features(towers.load(folder / name), sample)
+    space = embeddings.learn(features, labels)
+    embeddings.save(space, embeddings.prototypes(embeddings.vectors(space, features), labels, classes), folder)
