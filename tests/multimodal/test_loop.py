@@ -15,7 +15,6 @@ import pytest
 import torch
 from ranks import cache, training
 
-from shelfmark import config
 from shelfmark.multimodal import data, encode, launcher, loop, losses, towers
 
 GROUP = launcher.Group(threads=1)
@@ -95,23 +94,6 @@ def test_the_rate_rises_then_falls_to_nothing():
     assert rates[10] == pytest.approx(1)
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize("text_tower", ["ngrams", "textcnn"])
-def test_settings_say_what_is_encoded_built_and_how_it_learns(text_tower):
-    settings = config.load(
-        overrides=[f"multimodal.text_tower={text_tower}", "multimodal.hash_bits=9", "multimodal.rates={picture: 0.01}"]
-    ).multimodal
-    rows = pa.table(
-        {"title": ["red coat"], "description": ["of wool"], "fields": pa.array([[("a", "1")]], encode.FACTS)}
-    )
-    batch = towers.tensors(encode.arrays(rows, encode.encoding(settings)))
-    for modality in encode.MODALITIES:
-        tower = towers.build(towers.of_settings(settings, modality, 7)).eval()
-        assert tower(batch).shape == (1, 7)
-    assert loop.plan_of(settings, "picture").rate == 0.01
-    assert loop.plan_of(settings, "title").rate is None
-    assert losses.of_settings(settings, np.full(7, 10))["weights"].tolist() == [1] * 7
 
 
 def test_with_rows_per_rank_rates_grow_with_the_ranks():

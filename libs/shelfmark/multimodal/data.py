@@ -29,6 +29,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -199,13 +200,10 @@ def open_cache(folder: Path | str, parts: Iterable[str] | None = None) -> Cache:
 
 
 def _ordered(folder: Path, groups: list[Group]) -> list[Group]:
-    at = SCHEMA.get_field_index("row")
     keys = {}
     for file in {one.file for one in groups}:
         about = pq.read_metadata(folder / file)
-        # `row` is no nested column, but those before it may be: look it up by its path.
-        columns = {about.schema.column(i).path: i for i in range(about.num_columns)}
-        at = columns["row"]
+        at = next(i for i in range(about.num_columns) if about.schema.column(i).path == "row")
         for i in range(about.num_row_groups):
             keys[file, i] = about.row_group(i).column(at).statistics.min
     return sorted(groups, key=lambda one: (one.file.split("/")[0], keys[one.file, one.number]))
@@ -314,8 +312,15 @@ def _lane(cache, groups, each, seed, window, skip, modalities) -> Iterator[pa.Ta
 
 
 def _read(cache: Cache, group: Group, modalities: tuple[str, ...]) -> pa.Table:
-    with pq.ParquetFile(Path(cache.folder) / group.file, memory_map=False) as file:
+    path = Path(cache.folder) / group.file
+    with pq.ParquetFile(path, metadata=_metadata(path)) as file:
         return file.read_row_group(group.number, columns=[*modalities, "row", "label", "weight"], use_threads=False)
+
+
+@lru_cache(maxsize=256)
+def _metadata(path: Path) -> pq.FileMetaData:
+    """A file's footer, read once: with thousands of row groups it takes longer to read than one of them."""
+    return pq.read_metadata(path)
 
 
 def _made(tables: Iterator[pa.Table], how: Encoding, modalities, threads: int) -> Iterator[dict[str, Any]]:

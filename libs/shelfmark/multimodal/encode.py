@@ -30,7 +30,6 @@ import pyarrow.compute as pc
 from numba import njit
 from PIL import Image, ImageOps
 
-from shelfmark.config import Multimodal
 from shelfmark.errors import UsageError
 from shelfmark.text.facts import NO_DIGIT, NUMBER
 
@@ -67,20 +66,6 @@ class Encoding(NamedTuple):
     buckets: int = 1 << 17
     size: int = 64
     width: int = 256
-
-
-def encoding(settings: Multimodal) -> Encoding:
-    """What the settings say of it."""
-    kind = {"ngrams": "ngrams", "textcnn": "words"}.get(settings.text_tower, settings.text_tower)
-    return Encoding(
-        kind,
-        kind,
-        settings.title_length,
-        settings.description_length,
-        1 << settings.hash_bits,
-        settings.picture_size,
-        settings.fields_width,
-    )
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from shelfmark.config import Multimodal
 from shelfmark.multimodal import data, losses, towers
 
 
@@ -53,12 +52,6 @@ class Plan(NamedTuple):
 
 
 DEFAULT = Plan()
-
-
-def plan_of(settings: Multimodal, modality: str) -> Plan:
-    """What the settings say of how the tower of a modality learns."""
-    named = {name: getattr(settings, name) for name in Plan._fields if name != "rate"}
-    return Plan(**named, rate=settings.rates.get(modality))
 
 
 def train(
@@ -172,6 +165,8 @@ def make_optimisers(tower: torch.nn.Module, plan: Plan, ranks: int = 1) -> list[
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
     made = [torch.optim.AdamW([one for one in groups if one["params"]], lr=rate)]
     if tables:
+        # Adagrad makes a sparse tensor of a gradient's own places: what torch would check, and warns that it does not, holds.
+        torch.sparse.check_sparse_tensor_invariants.disable()
         made.append(torch.optim.Adagrad(tables, lr=towers.SPARSE_RATE * rate / towers.RATES[kind]))
     for optimiser in made:
         for one in optimiser.param_groups:

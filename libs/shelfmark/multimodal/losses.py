@@ -22,7 +22,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from shelfmark.config import Multimodal
 from shelfmark.labels.weights import class_weights, logit_offsets
 
 KINDS = ("cross_entropy", "focal", "hierarchical")
@@ -67,21 +66,6 @@ def describe(
         "offsets": -logit_offsets(counts, tau).astype(np.float32),
         "targets": targets,
     }
-
-
-def of_settings(
-    settings: Multimodal, counts: np.ndarray, cap: float = 10.0, distances: np.ndarray | None = None
-) -> dict[str, Any]:
-    """The loss that the settings ask for; cap: `text.max_weight`."""
-    return describe(
-        counts,
-        settings.loss,
-        settings.multi_label,
-        settings.reweight,
-        settings.logit_tau,
-        cap=cap,
-        distances=distances if settings.loss == "hierarchical" else None,
-    )
 
 
 def tree_distances(parent: np.ndarray, leaf: np.ndarray) -> np.ndarray:

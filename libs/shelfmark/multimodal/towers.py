@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from shelfmark.config import Multimodal
 from shelfmark.errors import UsageError
 
 # Means and deviations of ImageNet's pixels, which timm's pretrained models expect; as good as any for others.
@@ -61,25 +60,10 @@ def describe(modality: str, classes: int, kind: str | None = None, **more: Any) 
         raise UsageError(f"tower {kind!r}: choose {', '.join(known)}")
     if unknown := sorted(set(more) - set(known[kind])):
         raise UsageError(f"a tower of kind {kind} has no {', '.join(unknown)}: it has {', '.join(known[kind])}")
-    if kind == "picture" and not set(more) & {"model", "options"}:
-        more = {**more, "options": {"channels": SMALL}}
+    if kind == "picture" and more.get("model", "resnet10t") == "resnet10t" and more.get("pretrained") != "hub":
+        # The hub has weights of the whole; half of it starts from nothing, or from a file of such a half.
+        more = {"options": {"channels": SMALL}, **more}
     return {"kind": kind, "modality": modality, "classes": int(classes), **known[kind], **more}
-
-
-def of_settings(settings: Multimodal, modality: str, classes: int) -> dict[str, Any]:
-    """The tower of a modality that the settings ask for."""
-    if modality == "fields":
-        return describe(modality, classes, width=settings.fields_width)
-    kept = {"freeze_all_but": settings.freeze_all_but}
-    if modality == "picture":
-        # Half its channels start from nothing, or from what our own pre-training left; the hub has weights of the whole.
-        half = settings.picture_tower == "resnet10t" and settings.pretrained != "hub"
-        own = {"options": {"channels": SMALL}} if half else {}
-        start = settings.pretrained
-        return describe(modality, classes, "picture", model=settings.picture_tower, pretrained=start, **kept, **own)
-    if settings.text_tower in ("ngrams", "textcnn"):
-        return describe(modality, classes, settings.text_tower, buckets=1 << settings.hash_bits, sparse=settings.sparse)
-    return describe(modality, classes, "encoder", model=settings.text_tower, adapters=settings.adapters, **kept)
 
 
 def build(description: dict[str, Any]) -> nn.Module:
