@@ -92,6 +92,7 @@ setup(
             "psutil>=6",
             "cffi>=1.17",
             "packaging>=24",
+            "usearch>=2.16",
         ],
         # Towers that are Hugging Face encoders, and adapters for them: no part of the default set-up.
         "encoders": ["transformers>=4.57", "peft>=0.18"],

@@ -79,7 +79,7 @@ def trained():
     import torch
 
     from shelfmark import answers, config
-    from shelfmark.multimodal import encode, fit_fusion, fusion, model, towers
+    from shelfmark.multimodal import embeddings, encode, fit_fusion, fusion, model, towers
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -119,6 +119,9 @@ def trained():
     judged = model.Judged(outputs(side), labels, tree.leaf[labels], np.asarray(side["region"].to_pylist()))
     decision = config.Decision(min_accepted=100, target_accuracy=0.9, by_region={"MY": 0.99}, roll_up_depth=1)
     targets = answers.targets_of(decision, TAXONOMY)
+    features = model.seen(replace(bare, rule=rule), fused).features
+    space = embeddings.learn(features, number[fused_leaf], 8)
+    embeddings.save(space, embeddings.prototypes(embeddings.vectors(space, features), number[fused_leaf], 4), folder)
     model.write(folder, rule, encoding, nodes, tree, "t-1", judged, decision, targets, ("attributes",))
     torch.set_num_threads(before)
     return folder, answers.checksum(folder)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from shelfmark.labels.reviews import File
     from shelfmark.models import challenger
 
-UPKEEP = ("maintain", "audit")  # run by themselves, `shelfmark run maintain`: no part of a pipeline
+UPKEEP = ("maintain", "audit", "embed")  # run by themselves, `shelfmark run maintain`: no part of a pipeline
 
 # Seconds a job takes at first, for the estimate of the time left until this lake has a history of its own.
 FIRST_GUESS = {

@@ -66,7 +66,7 @@ class Table:
 JOBS = ("ingest", "images", "taxonomy", "dedupe", "labels", "train_text", "train_multimodal", "predict", "evaluate")
 """The jobs of a pipeline, in the order it runs them."""
 
-WRITERS = (*JOBS, "maintain", "erase", "decide", "audit", "review", "models")
+WRITERS = (*JOBS, "maintain", "erase", "decide", "audit", "review", "models", "embed")
 """All jobs that write journals (refused rows, check results, run records): those of a pipeline, and upkeep."""
 
 _PRODUCT_ID = Field("product_id", "string", "hash of (source, source_key): the same product keeps it for ever", False)
@@ -665,6 +665,23 @@ TABLES: dict[str, Table] = {
             ("product_id", "region", "model", "run_date"),
             "predict",
             ("region", "run_date", "model"),
+        ),
+        Table(
+            "gold.embeddings",
+            "the vector of a golden record: what is like what",
+            (
+                Field("product_id", "string", "the region's survivor, see silver.catalogue", False),
+                _REGION,
+                Field("model", "string", "name of the model line", False),
+                Field("model_version", "string", "version whose space it lies in: others are not comparable", False),
+                Field("vector", "array<float>", "unit length: the cosine of two is their similarity, -1 to 1", False),
+                Field("lake_commit", "string", "commit of the catalogue that was read"),
+                _RUN_ID,
+                _RUN_DATE,
+            ),
+            ("product_id", "region", "model"),
+            "embed",
+            ("region", "model"),
         ),
         Table(
             "gold.metrics",

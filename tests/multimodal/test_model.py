@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -172,3 +173,22 @@ def test_several_labels_are_answered_without_roll_up(loaded, tmp_path):
     assert set(said.decision.tolist()) <= {answers.ACCEPT, answers.REVIEW}
     assert (np.diff(said.chance, axis=1) <= 0).all()
     assert (said.chance[:, 1] > 0.5).mean() > 0.3  # a second label may be as sure as the first
+
+
+def test_vectors_of_one_leaf_are_alike_and_a_missing_picture_leaves_one(loaded):
+    rows, leaf = products(200, 14)
+    made = model.vectors(loaded, rows)
+    alike = made @ made.T
+    same = leaf[:, None] == leaf[None, :]
+    assert alike[same].mean() > alike[~same].mean() + 0.3
+    alone = model.vectors(loaded, rows.select(["title"]))
+    np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1, rtol=1e-5)
+    assert (model.vectors(loaded, pa.table({"title": pa.array([None], pa.string())})) == 0).all()
+
+
+def test_two_stages_answer_of_the_candidates_alone(loaded):
+    rows, leaf = products(200, 15)
+    two = model.answer(replace(loaded, candidates=2), rows, top_k=4)
+    kept = [[one["confidence"] > 1e-6 for one in some] for some in two["top_k"].to_pylist()]
+    assert {sum(some) for some in kept} == {2}
+    assert share(two, leaf) > share(model.answer(loaded, rows), leaf) - 0.05

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shelfmark.errors import DataRefused
+from shelfmark.errors import DataRefused, UsageError
 from shelfmark.tables import table
 
 pytest.importorskip("torch")
@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 from small_model import products
 from small_model import trained as make
 
-from shelfmark.multimodal import model, predict
+from shelfmark.multimodal import model, predict, similar
 
 pytestmark = pytest.mark.slow
 
@@ -58,3 +58,26 @@ def test_predictions_of_a_catalogue_with_its_pictures(spark):
         assert [c["modality"] for c in row["contributions"]] == [c["modality"] for c in one["contributions"]]
     with pytest.raises(DataRefused, match="its files were changed"):
         predict.predict(catalogue, folder, images, checksum="0" * 64)
+
+
+def test_similar_products_by_their_vectors(spark):
+    folder, checksum = make()
+    rows, _ = products(120, 21)
+    catalogue = spark.createDataFrame(
+        [
+            (f"p{at}", region, title)
+            for at, (region, title) in enumerate(zip(rows["region"].to_pylist(), rows["title"].to_pylist()))
+        ]
+        + [("empty", "IN", None)],
+        "product_id string, region string, title string",
+    )
+    vectors = predict.embed(catalogue, folder, checksum=checksum).cache()
+    assert vectors.count() == 120  # of a row without anything there is no vector
+    made = model.vectors(model.load(str(folder), checksum), rows.select(["title"]))
+    wanted = made @ made[0]
+    found = similar.similar(vectors, "p0", 15)
+    np.testing.assert_allclose([one.similarity for one in found], np.sort(np.delete(wanted, 0))[::-1][:15], atol=1e-5)
+    assert "p0" not in {one.product_id for one in found}
+    assert {one.region for one in similar.similar(vectors, "p0", 5, "MY")} == {"MY"}
+    with pytest.raises(UsageError, match="empty has no vector"):
+        similar.similar(vectors, "empty")

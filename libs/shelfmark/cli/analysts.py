@@ -53,6 +53,37 @@ def sql(
 
 
 @app.command(rich_help_panel="Analysts")
+def similar(
+    product: Annotated[str, typer.Argument(help="A product_id, or source:source_key")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Products to show")] = 10,
+    region: Annotated[str | None, typer.Option(help="Products of this region only")] = None,
+    home: Home = None,
+    env: Env = None,
+    set_: Set = None,
+    at: Annotated[str | None, typer.Option(help="A commit, tag or `main` [default: the newest release]")] = None,
+) -> None:
+    """Show the products most like one, by what the multimodal model sees of title, description, picture and fields."""
+    from shelfmark import query as reading
+    from shelfmark.dedup import decisions
+    from shelfmark.multimodal import similar as vectors
+
+    loaded = load_settings(env, set_, home)
+    lake, commit = reading.open_reader(loaded, at)
+    spark = start(loaded)
+    best = vectors.similar(reading.read(spark, lake, commit, "gold.embeddings"), decisions.product(product), k, region)
+    catalogue = reading.read(spark, lake, commit, "silver.catalogue")
+    known = catalogue.where(catalogue.product_id.isin([one.product_id for one in best]))
+    titles = {
+        (row.product_id, row.region): row.title for row in known.select("product_id", "region", "title").collect()
+    }
+    grid = Grid("similarity", "product_id", "region", "title")
+    for one in best:
+        shown = one.product_id, one.region, titles.get((one.product_id, one.region))
+        grid.add_row(f"{one.similarity:.3f}", *map(plain, shown))
+    console.print(grid)
+
+
+@app.command(rich_help_panel="Analysts")
 def tables(name: Annotated[str | None, typer.Argument(help="A table, e.g. silver.products")] = None) -> None:
     """Show the table contracts: grain, keys, partitions, owner, and what each column means."""
     if name is None:

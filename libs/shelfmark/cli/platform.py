@@ -41,7 +41,7 @@ def pipeline(
 
 @app.command(rich_help_panel="Platform teams")
 def run(
-    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}, maintain or audit")],
+    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}, maintain, audit or embed")],
     sources: Sources = None,
     data: Data = None,
     home: Home = None,

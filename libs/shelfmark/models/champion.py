@@ -276,6 +276,7 @@ def mirror_decision(run: Run, model: str | None = None) -> None:
             artifact_root=run.settings.mlflow_artifacts,
             model_dir=Path(version.folder),
             run_name=f"train_{version.model}",
+            serving=lines.serving(version.model),
         )
 
 

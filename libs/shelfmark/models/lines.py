@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from shelfmark.config import Settings
+    from shelfmark.mirror import Serving
     from shelfmark.models.champion import Champion
     from shelfmark.run import Run
 
@@ -47,3 +48,12 @@ def readable(line: str, folder: str) -> bool:
 def settings_of(settings: Settings, line: str) -> dict:
     """The section of the settings that a line is trained by, as gold.models keeps it."""
     return getattr(settings, line).model_dump()
+
+
+def serving(line: str) -> Serving | None:
+    """How MLflow serves a version of a line; None where it only keeps the files."""
+    if line != MULTIMODAL:
+        return None
+    from shelfmark.multimodal.serving import MLFLOW
+
+    return MLFLOW

@@ -3,6 +3,7 @@
 model.json            kind, encoding, categories, tree, taxonomy version; of text/calibrate.py curves, thresholds, scope
 <modality>/           each tower's description and weights (towers.py)
 fusion.json, .npz     the rule (fusion.py), learnt on outputs of rows that the towers had not learnt from
+space.npz             vectors of products and prototypes of categories (embeddings.py); may be absent
 
 `answer` is all there is to predicting: batch job, serving and tests call it with Arrow rows, any column of which may be
 missing or null. A tower sees only the rows that have its modality.
@@ -23,7 +24,7 @@ import pyarrow as pa
 from shelfmark import answers
 from shelfmark.config import Decision
 from shelfmark.errors import DataRefused
-from shelfmark.multimodal import encode, fusion
+from shelfmark.multimodal import embeddings, encode, fusion
 from shelfmark.text import calibrate
 from shelfmark.text.evidence import TYPE as EVIDENCE
 
@@ -58,6 +59,10 @@ class Model:
     taxonomy_version: str
     facts: tuple[str, ...]
     names: answers.Names
+    space: embeddings.Space | None = None
+    prototypes: np.ndarray | None = None
+    candidates: int = 0
+    """Categories by nearest prototype that the head chooses among; 0: all."""
 
     @property
     def categories(self) -> int:
@@ -212,6 +217,7 @@ def load(folder: str, key: str = "", device: str = "cpu") -> Model:
     tree = answers.Tree(**{name: np.array(values, np.int32) for name, values in about["tree"].items()})
     thresholds = answers.Thresholds.of(about["thresholds"], about["nodes"], tree)
     curves = {region: calibrate.Curve(*curve) for region, curve in about["curves"].items()}
+    space, prototypes = embeddings.load(path) if (path / embeddings.FILE).exists() else (None, None)
     return Model(
         kind=about["kind"],
         nodes=about["nodes"],
@@ -223,38 +229,66 @@ def load(folder: str, key: str = "", device: str = "cpu") -> Model:
         taxonomy_version=about["taxonomy_version"],
         facts=tuple(about["facts"]),
         names=answers.Names(about["nodes"], tree, thresholds, UNKNOWN),
+        space=space,
+        prototypes=prototypes,
+        candidates=about.get("candidates", 0),
     )
 
 
-def outputs(model: Model, rows: pa.RecordBatch | pa.Table, pool: Any = None) -> fusion.Outputs:
-    """What each tower says of rows (or, for early fusion, makes of them), NaN where it has nothing to see."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in model.towers}
+class Seen(NamedTuple):
+    """What towers make of rows, by modality, NaN where a tower has nothing to see: features float32[rows, width] and outputs
+    (fusion.py) float32[rows, categories]."""
+
+    features: dict[str, np.ndarray]
+    outputs: fusion.Outputs
+
+
+def seen(model: Model, rows: pa.RecordBatch | pa.Table, pool: Any = None) -> Seen:
+    """Rows through all towers, `ROWS` at a time."""
+    parts = []
     for at in range(0, rows.num_rows, ROWS):
         arrays = encode.arrays(rows.slice(at, ROWS), model.encoding, pool)
-        for name, tower in model.towers.items():
-            found[name].append(_said(model, name, tower, arrays))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+        parts.append([_through(model.kind, tower, arrays, name) for name, tower in model.towers.items()])
+    made = [[np.concatenate(one) for one in zip(*of)] for of in zip(*parts)]
+    return Seen(*({name: one[which] for name, one in zip(model.towers, made)} for which in (0, 1)))
 
 
-def _said(model: Model, name: str, tower: Any, arrays: dict[str, Any]) -> np.ndarray:
+def outputs(model: Model, rows: pa.RecordBatch | pa.Table, pool: Any = None) -> fusion.Outputs:
+    """What the rule of the model reads of rows: the towers' outputs, or for early fusion their features."""
+    found = seen(model, rows, pool)
+    return found.features if model.rule.name == "early" else found.outputs
+
+
+def _through(kind: str, tower: Any, arrays: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
     import torch
 
     from shelfmark.multimodal import towers
 
     there = np.flatnonzero(arrays["present"][name])
-    device = next(tower.parameters()).device
-    early = model.rule.name == "early"
-    # One row that stands for none gives the width of what a tower makes.
+    # One row that stands for none gives the widths of what a tower makes.
     some = there if len(there) else np.zeros(1, np.int64)
     with torch.inference_mode():
-        given = towers.tensors({name: arrays[name][some]}, device)
-        made = tower.features(given) if early else tower(given)
-        if not early and model.kind == "multiclass":
-            made = torch.log_softmax(made.float(), 1)
-        made = made.float().cpu().numpy()
-    out = np.full((len(arrays["present"][name]), made.shape[1]), np.nan, np.float32)
-    out[there] = made[: len(there)]
-    return out
+        given = towers.tensors({name: arrays[name][some]}, next(tower.parameters()).device)
+        features = tower.features(given)
+        said = tower.head(features).float()
+        if kind == "multiclass":
+            said = torch.log_softmax(said, 1)
+    out = []
+    for made in (features.float().cpu().numpy(), said.cpu().numpy()):
+        whole = np.full((len(arrays["present"][name]), made.shape[1]), np.nan, np.float32)
+        whole[there] = made[: len(there)]
+        out.append(whole)
+    return out[0], out[1]
+
+
+def vectors(model: Model, rows: pa.RecordBatch | pa.Table, pool: Any = None) -> np.ndarray:
+    """Vectors of unit length, float32[rows, width] (embeddings.py); zeros of a row that no tower has anything to see of. Raises
+    `DataRefused` where the model has no space."""
+    if model.space is None:
+        raise DataRefused("this model has no space of vectors: it was trained without one; train again")
+    if not rows.num_rows:
+        return np.zeros((0, model.space.width), np.float32)
+    return embeddings.vectors(model.space, seen(model, rows, pool).features)
 
 
 def answer(
@@ -272,8 +306,14 @@ def answer(
     """
     if not rows.num_rows:
         return {name: pa.array([], kind) for name, kind in COLUMNS.items()}
-    made = outputs(model, rows, pool)
+    found = seen(model, rows, pool)
+    made = found.features if model.rule.name == "early" else found.outputs
     chances = fusion.apply(model.rule, made)
+    if model.candidates and model.space is not None:
+        near = embeddings.nearest(embeddings.vectors(model.space, found.features), model.prototypes, model.candidates)[
+            0
+        ]
+        chances = embeddings.among(chances, near)
     there = fusion.present(model.rule, made)
     region = _column(rows, "region")
     said = answers.answered(

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from shelfmark import answers
-from shelfmark.multimodal import model
+from shelfmark.errors import DataRefused
+from shelfmark.multimodal import embeddings, model
 from shelfmark.text import predict as text_predict
 from shelfmark.text import stated
 
@@ -45,6 +47,24 @@ def predict(
     return read.mapInArrow(_predictor(str(model_dir), key, len(keep), top_k, contributions), f"{schema}, {ADDED}")
 
 
+def embed(
+    df: DataFrame,
+    model_dir: Path | str,
+    pictures: DataFrame | None = None,
+    keep: Sequence[str] = ("product_id", "region"),
+    checksum: str | None = None,
+) -> DataFrame:
+    """The vector of each row of `df` (arguments as of `predict`): the columns `keep`, then vector array<float> of unit length. Rows
+    that have nothing to go by are left out. `DataRefused` where the model has no space of vectors."""
+    model.verify(model_dir, checksum)
+    if not (Path(model_dir) / embeddings.FILE).exists():
+        raise DataRefused(f"the model in {model_dir} has no space of vectors: train again")
+    key = checksum or answers.checksum(model_dir)
+    read = inputs(df, pictures, keep, model.read(model_dir)["facts"])
+    schema = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in read.schema[: len(keep)])
+    return read.mapInArrow(_embedder(str(model_dir), key, len(keep)), f"{schema}, vector array<float>")
+
+
 def inputs(
     df: DataFrame, pictures: DataFrame | None = None, keep: Sequence[str] = (), facts: Sequence[str] = ()
 ) -> DataFrame:
@@ -69,17 +89,35 @@ def inputs(
 
 def _predictor(folder: str, key: str, kept: int, top_k: int, contributions: bool) -> Callable:
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import torch
-
-        torch.set_num_threads(1)  # Spark runs a task on each core
-        found = model.load(folder, key)
-        with ThreadPoolExecutor(DECODERS) as pool:
-            for batch in batches:
-                for at in range(0, batch.num_rows, ROWS):
-                    rows = batch.slice(at, ROWS)
-                    given = pa.RecordBatch.from_arrays(rows.columns[kept:], names=[*READ, "region"])
-                    said = model.answer(found, given, top_k, pool, contributions)
-                    names = [*batch.schema.names[:kept], *said]
-                    yield pa.RecordBatch.from_arrays([*rows.columns[:kept], *said.values()], names=names)
+        for found, pool, rows, given in _pieces(batches, folder, key, kept):
+            said = model.answer(found, given, top_k, pool, contributions)
+            names = [*rows.schema.names[:kept], *said]
+            yield pa.RecordBatch.from_arrays([*rows.columns[:kept], *said.values()], names=names)
 
     return run
+
+
+def _embedder(folder: str, key: str, kept: int) -> Callable:
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for found, pool, rows, given in _pieces(batches, folder, key, kept):
+            made = model.vectors(found, given, pool)
+            some = np.flatnonzero(made.any(1))
+            ends = np.arange(0, made.shape[1] * len(some) + 1, made.shape[1], dtype=np.int32)
+            lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(made[some].ravel()))
+            columns = [column.take(pa.array(some)) for column in rows.columns[:kept]]
+            yield pa.RecordBatch.from_arrays([*columns, lists], names=[*rows.schema.names[:kept], "vector"])
+
+    return run
+
+
+def _pieces(batches: Iterator[pa.RecordBatch], folder: str, key: str, kept: int):
+    """(model, decoders, rows, what `model.answer` reads of them), `ROWS` rows at a time."""
+    import torch
+
+    torch.set_num_threads(1)  # Spark runs a task on each core
+    found = model.load(folder, key)
+    with ThreadPoolExecutor(DECODERS) as pool:
+        for batch in batches:
+            for at in range(0, batch.num_rows, ROWS):
+                rows = batch.slice(at, ROWS)
+                yield found, pool, rows, pa.RecordBatch.from_arrays(rows.columns[kept:], names=[*READ, "region"])

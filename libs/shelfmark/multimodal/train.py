@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FUSION_ROWS = 60_000  # training rows a rule learns from: more changes no digit that matters
+SPACE_ROWS = 20_000  # training rows that the space of vectors and the prototypes are learnt of
 SIDE_ROWS = 50_000  # rows of the tune and the calibrate side at the most, as for the text line
 ASKED = "asked"  # ending of the parts that a tower answers of
 WRITTEN = "part string, file string, rows bigint"
@@ -127,7 +128,7 @@ def train(
     took("towers")
     rule, figures = _fused(seen, asked, sides, told)
     took("fusion")
-    fitted, measured = _written(Path(model_dir), seen, rule, sides, targets, told)
+    fitted, measured = _written(Path(model_dir), work / "cache", seen, rule, sides, targets, told)
     took("calibrate")
     shutil.rmtree(work, ignore_errors=True)
     return {
@@ -204,7 +205,8 @@ def encoding(how: Multimodal) -> encode.Encoding:
 
 def _work(home: Path, key: str, settings: Settings) -> Path:
     """The folder of this training, by what it depends on; those of others are removed."""
-    told = json.dumps([key, settings.multimodal.model_dump(), settings.text.min_support], sort_keys=True)
+    told = [key, settings.multimodal.model_dump(), settings.text.min_support, settings.text.facts]
+    told = json.dumps(told, sort_keys=True)
     name = hashlib.sha256(told.encode()).hexdigest()[:16]
     home.mkdir(parents=True, exist_ok=True)
     for other in home.iterdir():
@@ -514,7 +516,13 @@ def _figures(chances: np.ndarray, side: Side, kind: str) -> dict[str, float]:
 
 
 def _written(
-    folder: Path, seen: dict[str, Learnt], rule: fusion.Rule, sides: dict[str, Side], targets: dict, told: Told
+    folder: Path,
+    cache: Path,
+    seen: dict[str, Learnt],
+    rule: fusion.Rule,
+    sides: dict[str, Side],
+    targets: dict,
+    told: Told,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write the model's files; what calibration found, and what the model reaches on the tune side."""
     from shelfmark.multimodal import model
@@ -522,6 +530,8 @@ def _written(
     folder.mkdir(parents=True, exist_ok=True)
     for name, tower in seen.items():
         shutil.copytree(tower.folder, folder / name, dirs_exist_ok=True)
+
+    _spaced(folder, cache, seen, told)
 
     def judged(name: str) -> model.Judged:
         side = sides[name]
@@ -533,3 +543,22 @@ def _written(
         told.settings.decision, targets, told.facts, about,
     )  # fmt: skip
     return fitted, model.measure(model.load(str(folder), answers.checksum(folder)), judged("tune"))
+
+
+def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], told: Told) -> None:
+    """Write the space of vectors and the prototypes of the categories (embeddings.py), learnt of a sample of training rows."""
+    from shelfmark.multimodal import embeddings, loop, towers
+
+    if told.how.multi_label:
+        return  # a mean of products of several categories is the prototype of none
+    parts = sorted(path.name for path in cache.iterdir() if path.name.endswith(ASKED))
+    sample = data.open_cache(cache, parts) if parts else None
+    if sample is None or not sample.rows:
+        return
+    sample = sample._replace(groups=sample.groups[:: -(-sample.rows // SPACE_ROWS)])
+    features: dict[str, np.ndarray] = {}
+    for name in seen:
+        labels, features[name] = loop.features(towers.load(folder / name), sample)
+    space = embeddings.learn(features, labels)
+    made = embeddings.prototypes(embeddings.vectors(space, features), labels, len(told.counts))
+    embeddings.save(space, made, folder)
