@@ -226,7 +226,7 @@ def _horovod(rank: Callable[[], Any], ranks: int, spark: Any) -> Any:
     import horovod.spark
 
     # Ranks find modules as this process does, from whichever folder Spark starts them in.
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _paths())), "HOROVOD_GLOO_TIMEOUT_SECONDS": "120"}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _paths())), "HOROVOD_GLOO_TIMEOUT_SECONDS": "300"}
     answers = horovod.spark.run(
         rank,
         num_proc=ranks,
