@@ -1,7 +1,7 @@
 """What the text model decides on real feeds: are its confidences right, do thresholds keep their promise, what does roll-up
 save, and does the audit find wrong labels.
 
-    python benchmarks/decisions.py [--feeds amazon_in openfoodfacts fashion] [--quick] [--json FILE]
+    python benchmarks/decisions.py [--feeds amazon_in openfoodfacts fashion] [--target 0.95] [--quick] [--json FILE]
 
 The feeds (../shared/data or SHELFMARK_REAL_DATA) are taken in and grouped by our own jobs. Five folds by leak group: the
 job's own `train` learns from three, calibrates on one, and `predict` answers the last; answers of all folds are pooled
@@ -58,17 +58,21 @@ MOVED, DRAWS, TRIM = 0.2, 5, 0.5
 
 
 def main() -> int:
-    args = parse(__doc__, options)
+    args = parse(__doc__, asked)
     if not DATA.is_dir():
         sys.exit(f"no real feeds at {DATA}; set SHELFMARK_REAL_DATA")
     feeds = args.feeds[:1] if args.quick else args.feeds
     lines = []
     with tempfile.TemporaryDirectory(prefix="shelfmark-bench-", ignore_cleanup_errors=True) as home:
         settings, spark, table = taken_in(feeds, home)
+        decision = settings.decision.model_copy(update={"target_accuracy": args.target})
+        settings = settings.model_copy(update={"decision": decision})
         taxonomy = table("silver.taxonomy").cache()
         for name in feeds:
             rows = labelled(table, name).cache()
             lines += decided(name, rows, taxonomy, settings, Path(home), 1 if args.quick else FOLDS)
+            if args.decisions:
+                continue
             feed = read(table, name)
             lines += vectored(feed)
             lines += audited(name, rows, taxonomy, settings, Path(home))
@@ -78,6 +82,12 @@ def main() -> int:
             rows.unpersist()
         spark.stop()
     return report(lines, args.json)
+
+
+def asked(parser) -> None:
+    options(parser)
+    parser.add_argument("--target", type=float, default=0.95, help="accuracy that is asked of what is accepted")
+    parser.add_argument("--decisions", action="store_true", help="decisions alone: no audit, nothing out of scope")
 
 
 def labelled(table, name: str) -> DataFrame:

@@ -1,8 +1,9 @@
 """The verbs of an erasure: products, or all of a source, removed from every table and, if asked, from history.
 
 1. `targets`: which products, and which bronze records any of them was ever made of (by the mapping in force).
-2. `steps`: per table folder, the rows to delete or to empty. Bronze and refused records of single products stay as
-   empty rows (`problem` erased), so that the books of their files balance; of a source everything goes.
+2. `steps`: per table folder, the rows to delete or to empty; of pictures those that no other product shows. Bronze and
+   refused records of single products stay as empty rows (`problem` erased), so that the books of their files balance; of a
+   source everything goes.
 3. `apply`, `clear`: deletes them on the branch, then VACUUM and a log that begins anew, because Delta's log quotes
    values too; and what sources left where their pages land.
 4. `mend`: groups of duplicates that lost a member are resolved again among the rest; golden records follow.

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -157,6 +157,7 @@ def test_what_is_stored_is_an_rgb_jpeg_that_fits_and_looks_the_same(width, heigh
         "PNG": ("RGB", "L", "RGBA", "P", "LA", "1", "I;16"),
         "WEBP": ("RGB", "RGBA"),
     }
+    assume(max(width, height) <= 3 * min(width, height))  # few pixels of many spots are another picture
     if mode not in fitting[kind]:
         mode = "RGB"
     plain = looks = drawn(width, height)
@@ -165,7 +166,7 @@ def test_what_is_stored_is_an_rgb_jpeg_that_fits_and_looks_the_same(width, heigh
         image = Image.fromarray(np.asarray(plain.convert("L")).astype(np.uint16) * 257)
     else:
         looks = image = plain.convert(mode)
-    made = picture(coded(image, kind), Rules(size=64, min_side=16, max_aspect=30))
+    made = picture(coded(image, kind), RULES)
     assert (made.problems, made.format, made.width, made.height) == ([], kind, width, height)
     stored = shown(made)
     assert (stored.format, stored.mode) == ("JPEG", "RGB") or (mode == "L" and stored.mode == "RGB")
@@ -188,7 +189,7 @@ def test_hashes_are_those_of_the_transform_as_its_definition_says():
     """DCT-II by its sum, one coefficient at a time."""
     greys = [np.random.default_rng(seed).integers(0, 256, (32, 32), np.uint8) for seed in range(3)]
     wave = [[np.cos(np.pi * k * (2 * n + 1) / 64) for n in range(32)] for k in range(8)]
-    for grey, found in zip(greys, hashes(greys)):
+    for grey, found in zip(greys, hashes([grey.tobytes() for grey in greys])):
         low = [
             sum(wave[u][y] * wave[v][x] * float(grey[y, x]) for y in range(32) for x in range(32))
             for u in range(8)
@@ -196,7 +197,7 @@ def test_hashes_are_those_of_the_transform_as_its_definition_says():
         ]
         bits = "".join("1" if value > np.median(low) else "0" for value in low)
         assert found == f"{int(bits, 2):016x}"
-    assert hashes([None, greys[0]]) == [None, hashes(greys)[0]]
+    assert hashes([None, greys[0].tobytes()]) == [None, hashes([greys[0].tobytes()])[0]]
     assert hashes([]) == []
 
 

@@ -167,3 +167,27 @@ def test_a_member_that_breaks_off_is_as_short_as_it_is(tmp_path):
     reader = Reader()
     assert reader.read(str(path), 512, 600) == b"x" * 288
     refused("picture_unreadable", reader.read, str(tmp_path / "none"), 0, 5)
+
+
+def test_headers_that_mean_harm_are_refused(tmp_path):
+    path = tmp_path / "a.tar"
+
+    def header(change):
+        member = tarfile.TarInfo("a.jpg")
+        block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+        for at, field in change.items():
+            block[at : at + len(field)] = field
+        block[148:156] = b"%06o\0 " % (sum(block[:148]) + sum(block[156:512]) + 256)
+        path.write_bytes(block + bytes(1024))
+        return list(members(str(path)))
+
+    assert header({}) == [("a.jpg", 512, 0)]
+    for change in (
+        {124: b"99999999999\0"},
+        {156: b"L", 124: b"77777777777\0"},
+        {156: b"x", 124: b"\x80" + b"\xff" * 11},
+    ):
+        with pytest.raises(Refused) as why:
+            header(change)
+        assert why.value.rule == "archive_unreadable"
+    assert header({124: b"\x80" + bytes(6) + b"\x01" + bytes(4)}) == [("a.jpg", 512, 1 << 32)]

@@ -82,11 +82,11 @@ class Picture:
     width: int | None = None
     height: int | None = None
     problems: list[str] = field(default_factory=list)
-    grey: np.ndarray | None = field(default=None, repr=False, compare=False)
+    grey: bytes | None = field(default=None, repr=False, compare=False)
 
 
 def picture(data: bytes, rules: Rules) -> Picture:
-    """Decode one picture. Never raises for what the bytes hold. `grey`: uint8[32, 32] to hash, None if not decoded."""
+    """Decode one picture. Never raises for what the bytes hold. `grey`: 32 x 32 grey levels to hash, None if not decoded."""
     known = {"image_id": hashlib.sha256(data).hexdigest(), "original_bytes": len(data)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged EXIF and large sizes: both are judged here
@@ -132,7 +132,7 @@ def _decoded(image: Image.Image, data: bytes, rules: Rules, known: dict) -> Pict
         shown.thumbnail((rules.size, rules.size), Image.Resampling.BICUBIC)
     if all(high - low <= SAME for low, high in shown.getextrema()):
         problems.append("blank")
-    grey = np.asarray(shown.convert("L").resize((HASHED, HASHED), Image.Resampling.LANCZOS))
+    grey = shown.convert("L").resize((HASHED, HASHED), Image.Resampling.LANCZOS).tobytes()
     if _refused(problems, rules):
         return Picture(**known, problems=problems, grey=grey)
     as_it_came = format_ == "JPEG" and small and plain and not any(key in image.info for key in EMBEDDED)
@@ -195,8 +195,8 @@ def misnamed(name: str, format_: str | None) -> bool:
     return format_ is not None and FORMAT_OF.get(ending, format_) != format_
 
 
-def hashes(greys: Sequence[np.ndarray | None]) -> list[str | None]:
-    """Perceptual hash of each grey picture (uint8[32, 32]) as 16 hexadecimal digits; None for none.
+def hashes(greys: Sequence[bytes | None]) -> list[str | None]:
+    """Perceptual hash of each grey picture (32 x 32 levels, row by row) as 16 hexadecimal digits; None for none.
 
     pHash: the 8 x 8 lowest frequencies of the two-dimensional cosine transform (DCT-II), each one bit: above their
     median or not. Pictures that look alike differ in few bits. C. Zauner, "Implementation and Benchmarking of Perceptual
@@ -206,7 +206,8 @@ def hashes(greys: Sequence[np.ndarray | None]) -> list[str | None]:
     found: list[str | None] = [None] * len(greys)
     if some:
         base = _cosines()
-        low = base @ np.stack([greys[place] for place in some]).astype(np.float64) @ base.T
+        levels = np.frombuffer(b"".join(greys[place] for place in some), np.uint8).reshape(-1, HASHED, HASHED)
+        low = base @ levels.astype(np.float64) @ base.T
         low = low.reshape(len(some), 64)
         bits = low > np.median(low, axis=1, keepdims=True)
         packed = np.packbits(bits, axis=1)

@@ -122,9 +122,9 @@ def placed(run: Run, asked: Wanted) -> DataFrame:
         return found.drop("member", "rank")
     index = _members(run, archives, how).persist(StorageLevel.DISK_ONLY)
     broken = index.where("member IS NULL").select("file", F.col("rule").alias("_rule"), F.col("said").alias("_said"))
-    index = index.where("member IS NOT NULL").select(
-        "file", "member", *(F.col(name).alias(f"_{name}") for name in ("offset", "size", "version"))
-    )
+    # Of members of one name the last counts, as for who unpacks the archive.
+    last = F.max(F.struct(*(F.col(name).alias(f"_{name}") for name in ("offset", "size", "version")))).alias("last")
+    index = index.where("member IS NOT NULL").groupBy("file", "member").agg(last).select("file", "member", "last.*")
     # An index may be large, which Spark cannot know: it is not sent whole to every task.
     rows = found.join(index.hint("shuffle_hash"), ["file", "member"], "left").join(F.broadcast(broken), "file", "left")
     there = F.col("_offset").isNotNull()
@@ -245,7 +245,8 @@ def taken(run: Run, asked: Wanted, located: DataFrame) -> DataFrame:
         tuple(settings.allowed_hosts),
     )  # fmt: skip
     work = _decoder(rules_of(settings), limits)
-    of_record = F.col("reference").startswith(places.CONTENT) & fresh
+    coded = any(source.pictures.encoding for source in asked.sources.values())
+    of_record = F.col("reference").startswith(places.CONTENT) & fresh & F.lit(coded)
     of_host = F.col("reference").rlike("(?i)^https?://") & fresh
     read = rows.where(~of_record & ~of_host).repartition(parts, together).sortWithinPartitions("file", "offset")
     read = read.withColumn("content", F.lit(None).cast("binary"))
@@ -253,7 +254,7 @@ def taken(run: Run, asked: Wanted, located: DataFrame) -> DataFrame:
         host = F.lower(F.regexp_extract("reference", "^[^:]+://([^/?#]+)", 1))
         asking = rows.where(of_host).repartition(parts, host).withColumn("content", F.lit(None).cast("binary"))
         read = read.union(asking)
-    if any(source.pictures.encoding for source in asked.sources.values()):
+    if coded:
         read = read.unionByName(_of_records(run, asked, rows.where(of_record)))
     return read.mapInArrow(work, TAKEN).persist(StorageLevel.DISK_ONLY)
 

@@ -29,6 +29,9 @@ MAX_REFERENCE = 4096
 """Characters of a reference: Linux' longest path, and twice what browsers take of an address."""
 
 BLOCK = 512  # of a tar archive, POSIX 1003.1
+MAX_SAID = 1 << 20
+"""Bytes that a header may have of its own, a long name for one: they are read into memory."""
+
 _REGULAR = (b"0", b"\0", b"7")
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
 
@@ -164,6 +167,8 @@ def members(archive: str) -> Iterator[tuple[str, int, int]]:
             yield from _members(stream, archive)
     except OSError as error:
         raise Refused("archive_unreadable", f"{archive} cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise Refused("archive_unreadable", f"{archive} has a damaged header ({error})") from None
 
 
 def _members(stream: BinaryIO, archive: str) -> Iterator[tuple[str, int, int]]:
@@ -179,6 +184,8 @@ def _members(stream: BinaryIO, archive: str) -> Iterator[tuple[str, int, int]]:
         type_, size = header[156:157], _number(header[124:136])
         at += BLOCK
         if type_ in (b"L", b"x"):
+            if size > MAX_SAID:
+                raise Refused("archive_unreadable", f"{archive} has a name of {size:,} bytes at byte {at:,}")
             text = stream.read(size)
             said = {"path": _text(text)} if type_ == b"L" else said | _pax(text)
             at += size

@@ -32,17 +32,20 @@ from pyspark.sql import functions as F
 from shelfmark import answers
 from shelfmark.config import Multimodal, Settings
 from shelfmark.errors import DataRefused
+from shelfmark.labels import examples
 from shelfmark.multimodal import data, encode
 from shelfmark.multimodal.predict import READ, inputs
 from shelfmark.text.steps import taxonomy_of
 
 if TYPE_CHECKING:
+    from pyspark.sql import Column, SparkSession
+
     from shelfmark.multimodal import fusion
 
 log = logging.getLogger(__name__)
 
-SPACE_ROWS = 20_000  # training rows that the space of vectors and the prototypes are learnt of
 FUSION_ROWS = 60_000  # training rows a rule learns from: more changes no digit that matters
+SPACE_ROWS = 20_000  # training rows that the space of vectors and the prototypes are learnt of
 SIDE_ROWS = 50_000  # rows of the tune and the calibrate side at the most, as for the text line
 ASKED = "asked"  # ending of the parts that a tower answers of
 WRITTEN = "part string, file string, rows bigint"
@@ -100,78 +103,90 @@ def train(
     `history`: modality -> its epochs. Raises `DataRefused` where no category has enough rows, `UsageError` for settings that
     cannot be, `ServiceError` where ranks die again and again.
     """
-    how, started, seconds = settings.multimodal, time.perf_counter(), {}
-    version, known = taxonomy_of(taxonomy)
+    started, seconds = time.perf_counter(), {}
+
+    def took(step: str) -> None:
+        nonlocal started
+        seconds[step], started = round(time.perf_counter() - started, 2), time.perf_counter()
+
     usable = rows.where(F.col("category_id").isNotNull() & (F.col("weight") > 0)).cache()
-    learning = usable.where("side = 'train'")
-    support = {row.category_id: row["count"] for row in learning.groupBy("category_id").count().collect()}
-    learnt = [category for category, n in support.items() if n >= settings.text.min_support]
-    below = sorted(set(support) - set(learnt))
-    if not learnt:
-        raise DataRefused(
-            f"no category has {settings.text.min_support} training rows ({len(support)} categories): lower text.min_support "
-            "or bring more labels"
-        )
-    targets = answers.targets_of(settings.decision, known)
-    nodes, tree = answers.make_tree(learnt, known)
-    order = [nodes[node]["id"] for node in tree.leaf]
-    counts = np.array([support[category] for category in order])
-    seconds["count"] = time.perf_counter() - started
-
-    started = time.perf_counter()
+    told = _told(usable, taxonomy, settings, others)
+    targets = answers.targets_of(settings.decision, told.known)
+    took("count")
     work = _work(Path(workdir), key, settings)
-    how_encoded = encoding(how)
-    parts = _cached(
-        work / "cache", usable, images, order, how, how_encoded, int(counts.sum()), others, settings.text.facts
-    )
-    sides = {name: _side(usable, name, nodes, known, order, others, how) for name in ("tune", "calibrate")}
-    asked = _side(learning, "train", nodes, known, order, others, how, FUSION_ROWS)
-    seconds["encode"] = time.perf_counter() - started
-
-    started = time.perf_counter()
-    towers = Towers(work, parts, how, settings, counts, tree, rows.sparkSession)
-    seen = {modality: towers.learn(modality) for modality in how.modalities}
+    parts = _cached(work / "cache", usable, images, told)
+    sides = {name: _side(usable, name, told, SIDE_ROWS) for name in ("tune", "calibrate")}
+    asked = _side(usable, "train", told, FUSION_ROWS)
+    took("encode")
+    towers = Towers(work, parts, told, rows.sparkSession)
+    seen = {modality: towers.learn(modality) for modality in told.how.modalities}
     seen = {modality: found for modality, found in seen.items() if found is not None}
     if not seen:
-        raise DataRefused(f"no training row has any of {', '.join(how.modalities)}: there is nothing to learn from")
-    seconds["towers"] = time.perf_counter() - started
-
-    started = time.perf_counter()
-    made = _fused(seen, asked, sides, how, len(order))
-    seconds["fusion"] = time.perf_counter() - started
-
-    started = time.perf_counter()
-    folder = Path(model_dir)
-    fitted, measured = _written(
-        folder,
-        work / "cache",
-        seen,
-        made["rule"],
-        sides,
-        how_encoded,
-        nodes,
-        tree,
-        version,
-        settings,
-        targets,
-        counts,
-        order,
-    )
-    seconds["calibrate"] = time.perf_counter() - started
+        raise DataRefused(
+            f"no training row has any of {', '.join(told.how.modalities)}: there is nothing to learn from"
+        )
+    took("towers")
+    rule, figures = _fused(seen, asked, sides, told)
+    took("fusion")
+    fitted, measured = _written(Path(model_dir), work / "cache", seen, rule, sides, targets, told)
+    took("calibrate")
     shutil.rmtree(work, ignore_errors=True)
     return {
-        "categories": len(order),
-        "training_rows": int(counts.sum()),
-        "taxonomy_version": version,
-        "checksum": answers.checksum(folder),
-        "metrics": {**measured, **fitted, "fusion": made["rule"].name, "rules": made["figures"]}
+        "categories": len(told.order),
+        "training_rows": int(told.counts.sum()),
+        "taxonomy_version": told.version,
+        "checksum": answers.checksum(model_dir),
+        "metrics": {**measured, **fitted, "fusion": rule.name, "rules": figures}
         | {"towers": {name: found.best for name, found in seen.items()}},
         "below_support": [
-            {"category_id": c, "path": known.get(c, (None, None))[0], "support": support[c]} for c in below
+            {"category_id": one, "path": told.known.get(one, (None, None))[0], "support": n}
+            for one, n in sorted(told.below.items())
         ],
         "history": {name: found.history for name, found in seen.items()},
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "seconds": seconds,
     }
+
+
+class Told(NamedTuple):
+    """What a training is told and has found out before it learns: the arguments of its steps."""
+
+    settings: Settings
+    version: str  # of the taxonomy
+    known: dict[str, tuple[str, str | None]]  # the taxonomy: category_id -> (path, parent_id)
+    nodes: list[dict[str, Any]]
+    tree: answers.Tree
+    counts: np.ndarray  # training rows of the learnt categories
+    below: dict[str, int]  # categories with too few rows
+    others: DataFrame | None
+
+    @property
+    def how(self) -> Multimodal:
+        return self.settings.multimodal
+
+    @property
+    def order(self) -> list[str]:
+        """The learnt categories by number."""
+        return [self.nodes[node]["id"] for node in self.tree.leaf]
+
+    @property
+    def facts(self) -> list[str]:
+        """Of `text.facts` what a tower of fields reads: a region's words are those of the title's tower."""
+        return [fact for fact in self.settings.text.facts if fact != "region"]
+
+
+def _told(usable: DataFrame, taxonomy: DataFrame, settings: Settings, others: DataFrame | None) -> Told:
+    version, known = taxonomy_of(taxonomy)
+    counted = usable.where("side = 'train'").groupBy("category_id").count().collect()
+    support, least = {row.category_id: row["count"] for row in counted}, settings.text.min_support
+    learnt = [category for category, n in support.items() if n >= least]
+    if not learnt:
+        raise DataRefused(
+            f"no category has {least} training rows ({len(support)} categories): lower text.min_support or bring more labels"
+        )
+    nodes, tree = answers.make_tree(learnt, known)
+    counts = np.array([support[nodes[node]["id"]] for node in tree.leaf])
+    below = {category: n for category, n in support.items() if n < least}
+    return Told(settings, version, known, nodes, tree, counts, below, others)
 
 
 def encoding(how: Multimodal) -> encode.Encoding:
@@ -190,9 +205,8 @@ def encoding(how: Multimodal) -> encode.Encoding:
 
 def _work(home: Path, key: str, settings: Settings) -> Path:
     """The folder of this training, by what it depends on; those of others are removed."""
-    told = json.dumps(
-        [key, settings.multimodal.model_dump(), settings.text.min_support, settings.text.facts], sort_keys=True
-    )
+    told = [key, settings.multimodal.model_dump(), settings.text.min_support, settings.text.facts]
+    told = json.dumps(told, sort_keys=True)
     name = hashlib.sha256(told.encode()).hexdigest()[:16]
     home.mkdir(parents=True, exist_ok=True)
     for other in home.iterdir():
@@ -204,74 +218,55 @@ def _work(home: Path, key: str, settings: Settings) -> Path:
 # -- the cache ----------------------------------------------------------------------------------------------------
 
 
-def _cached(
-    folder: Path,
-    usable: DataFrame,
-    images: DataFrame,
-    order: list[str],
-    how: Multimodal,
-    how_encoded: encode.Encoding,
-    n: int,
-    others: DataFrame | None,
-    facts: list[str],
-) -> list[str]:
+def _cached(folder: Path, usable: DataFrame, images: DataFrame, told: Told) -> list[str]:
     """Write the cache, unless it is there; the names of its parts."""
     if data.whole(folder):
         log.info("examples were encoded before: %s", folder)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-        data.create(folder, how_encoded)
+        data.create(folder, encoding(told.how))
         kept = usable.where("side IN ('train', 'tune', 'calibrate')")
-        columns = ("_row", "_label", "_weight", "_part")
-        numbered = inputs(_numbered(kept, order, others, how), images, columns, facts)
+        keep = ("_row", "_label", "_weight", "_part")
+        numbered = _numbered(kept, told).withColumn("_part", _part(told))
         # By the row's own number, so that the cache does not depend on how the table was partitioned. 64 groups a task.
-        tasks = max(1, -(-n // (64 * how.group_rows)))
-        spread = numbered.withColumn("_part", _part(how, n)).repartition(tasks, "_row").sortWithinPartitions("_row")
-        writer = _writer(str(folder), how_encoded, how.group_rows)
-        written = spread.mapInArrow(writer, WRITTEN).collect()
+        tasks = max(1, -(-int(told.counts.sum()) // (64 * told.how.group_rows)))
+        spread = inputs(numbered, images, keep, told.facts).repartition(tasks, "_row").sortWithinPartitions("_row")
+        written = spread.mapInArrow(_writer(str(folder), encoding(told.how), told.how.group_rows), WRITTEN).collect()
         data.seal(folder, [row.file for row in written])
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
-def _numbered(rows: DataFrame, order: list[str], others: DataFrame | None, how: Multimodal) -> DataFrame:
-    """`rows` with _row, _label (list of category numbers, null where none is learnt), _weight, and _part for `_part`."""
-    number = F.create_map(*(F.lit(one) for at, category in enumerate(order) for one in (category, at)))
-    own = F.array(number[F.col("category_id")].cast("int"))
-    if how.multi_label and others is not None:
-        known = others.select("product_id", number[F.col("category_id")].cast("int").alias("_n")).where(
-            "_n IS NOT NULL"
-        )
-        sets = known.groupBy("product_id").agg(F.sort_array(F.collect_set("_n")).alias("_all"))
-        rows = rows.join(sets, "product_id", "left")
-        own = F.coalesce(F.array_distinct(F.concat(own, F.coalesce("_all", F.array().cast("array<int>")))), own)
-    label = F.filter(own, lambda one: one.isNotNull())
+def _numbered(rows: DataFrame, told: Told) -> DataFrame:
+    """`rows` with _row, _label (array of category numbers, null where none is learnt) and _weight."""
+    number = F.create_map(*(F.lit(one) for at, category in enumerate(told.order) for one in (category, at)))
+    label = F.array(number[F.col("category_id")].cast("int"))
+    if told.how.multi_label and told.others is not None:
+        every = told.others.groupBy("product_id").agg(F.sort_array(F.collect_set("category_id")).alias("_every"))
+        rows = rows.join(every, "product_id", "left")
+        listed = F.transform(F.coalesce("_every", F.array()), lambda one: number[one].cast("int"))
+        label = F.array_distinct(F.concat(label, listed))
+    label = F.filter(label, lambda one: one.isNotNull())
     return rows.withColumns(
         {
             "_row": F.xxhash64("product_id"),
             "_label": F.when(F.size(label) > 0, label),
             "_weight": F.col("weight").cast("float"),
-            "_part": F.struct("side", "leak_group", "product_id"),
         }
     )
 
 
-def _part(how: Multimodal, n: int):
-    """The part of the cache a row is in: fold-<k>, fold-<k>-asked, tune-asked or calibrate-asked; what is not asked of a side
-    beyond its sample is part of none (tune, calibrate)."""
-    folds = max(1, how.folds)
-    side, group = F.col("_part.side"), F.col("_part.leak_group")
-    fold = F.concat(F.lit("fold-"), F.pmod(F.xxhash64(group, F.lit("multimodal")), F.lit(folds)))
-    learns = F.when(_drawn(F.col("_part.product_id"), FUSION_ROWS, n), F.concat(fold, F.lit(f"-{ASKED}"))).otherwise(
-        fold
-    )
-    return F.when(side == "train", learns).otherwise(side)
+def _part(told: Told) -> Column:
+    """The part of the cache a row is in: fold-<k>, fold-<k>-asked (a sample, whose answers fusion learns from), tune, calibrate."""
+    fold = F.pmod(F.xxhash64("leak_group", F.lit("multimodal")), F.lit(told.how.folds))
+    fold = F.concat(F.lit("fold-"), fold)
+    asked = F.concat(fold, F.lit(f"-{ASKED}"))
+    sampled = _drawn(FUSION_ROWS, int(told.counts.sum()))
+    return F.when(F.col("side") != "train", F.col("side")).when(sampled, asked).otherwise(fold)
 
 
-def _drawn(product, most: int, n: int):
+def _drawn(most: int, n: int) -> Column:
     """About `most` of `n` products, the same in every run."""
-    return F.pmod(F.xxhash64(product, F.lit("fusion")), F.lit(1 << 40)) / F.lit(float(1 << 40)) < F.lit(
-        most / max(n, 1)
-    )
+    return examples.chance("fusion") < F.lit(most / max(n, 1))
 
 
 def _writer(folder: str, how: encode.Encoding, group_rows: int) -> Callable:
@@ -286,33 +281,24 @@ def _writer(folder: str, how: encode.Encoding, group_rows: int) -> Callable:
     return write
 
 
-def _side(
-    usable: DataFrame,
-    side: str,
-    nodes: list[dict],
-    known: dict[str, tuple[str, str | None]],
-    order: list[str],
-    others: DataFrame | None,
-    how: Multimodal,
-    most: int = SIDE_ROWS,
-) -> Side:
+def _side(usable: DataFrame, side: str, told: Told, most: int) -> Side:
     """The rows of a side that are asked about, a bounded sample."""
     mine = usable.where(F.col("side") == side)
-    n = mine.count()
-    mine = mine.where(_drawn(F.col("product_id"), most, n))
-    read = _numbered(mine, order, others, how).select(
+    n = int(told.counts.sum()) if side == "train" else mine.count()
+    read = _numbered(mine.where(_drawn(most, n)), told).select(
         F.col("_row").alias("row"), F.col("_label").alias("label"), "category_id",
         F.coalesce("region", F.lit(answers.ANY)).alias("region"), F.xxhash64("leak_group").alias("leak"),
     )  # fmt: skip
-    found = pa.Table.from_batches(read._collect_as_arrow(), schema=_schema()) if n else _schema().empty_table()
-    spots = answers.spots(nodes, known)
+    batches = read._collect_as_arrow() if n else []
+    found = pa.Table.from_batches(batches) if batches else _schema().empty_table()
     categories, label = found["category_id"].to_pylist(), found["label"].to_pylist()
-    if how.multi_label:
-        labels = np.zeros((len(label), len(order)), bool)
+    if told.how.multi_label:
+        labels = np.zeros((len(label), len(told.counts)), bool)
         for at, some in enumerate(label):
             labels[at, some or []] = True
     else:
         labels = np.array([some[0] if some else -1 for some in label], np.int64)
+    spots = answers.spots(told.nodes, told.known)
     return Side(
         found["row"].to_numpy(),
         labels,
@@ -349,19 +335,20 @@ class Learnt(NamedTuple):
 class Towers:
     """What all towers of a training share. A tower that is learnt already, by a run that was killed, is not learnt again."""
 
-    def __init__(self, work, parts, how: Multimodal, settings: Settings, counts, tree: answers.Tree, spark):
+    def __init__(self, work: Path, parts: list[str], told: Told, spark: SparkSession):
         from shelfmark.multimodal import launcher, losses
 
+        how, tree, text = told.how, told.tree, told.settings.text
         self.work, self.parts, self.how, self.spark = work, parts, how, spark
         self.launcher, self.ranks = launcher.plan(how.ranks, how.launcher, spark, how.lanes)
         distances = losses.tree_distances(tree.parent, tree.leaf) if how.loss == "hierarchical" else None
         self.loss = losses.describe(
-            counts, how.loss, how.multi_label, how.reweight, how.logit_tau, beta=settings.text.beta,
-            cap=settings.text.max_weight, distances=distances,
+            told.counts, how.loss, how.multi_label, how.reweight, how.logit_tau, beta=text.beta, cap=text.max_weight,
+            distances=distances,
         )  # fmt: skip
-        self.classes = len(counts)
+        self.classes = len(told.counts)
         folds = sorted({name.removesuffix(f"-{ASKED}") for name in parts if name.startswith("fold-")})
-        self.folds = folds if how.folds > 1 else []
+        self.folds = folds if len(folds) > 1 else []
 
     def learn(self, modality: str) -> Learnt | None:
         """A modality's towers; None where no training row has it."""
@@ -490,32 +477,28 @@ def outputs_of(seen: dict[str, Learnt], parts: list[str], rows: np.ndarray, clas
 
 
 def _fused(
-    seen: dict[str, Learnt], asked: Side, sides: dict[str, Side], how: Multimodal, classes: int
-) -> dict[str, Any]:
-    """The rule, and what each rule and modality reaches on the tune side."""
+    seen: dict[str, Learnt], asked: Side, sides: dict[str, Side], told: Told
+) -> tuple[fusion.Rule, dict[str, dict[str, float]]]:
+    """The rule, and what each rule and each modality alone reaches on the tune side."""
     from shelfmark.multimodal import fit_fusion, fusion
 
-    kind = "multilabel" if how.multi_label else "multiclass"
-    folds = [part for tower in seen.values() for part in tower.said if part.startswith("fold-")]
+    how, classes, kind = told.how, len(told.counts), "multilabel" if told.how.multi_label else "multiclass"
+    folds = sorted({part for tower in seen.values() for part in tower.said if part.startswith("fold-")})
     # Without folds the rule learns on the tune side, on which its figures are then too good.
-    side, parts = (asked, sorted(set(folds))) if folds else (sides["tune"], ["tune"])
+    side, parts = (asked, folds) if folds else (sides["tune"], ["tune"])
     learning = outputs_of(seen, parts, side.row, classes)
-    said_any = np.any([~np.isnan(values).any(1) for values in learning.values()], axis=0)
-    learning = {name: values[said_any] for name, values in learning.items()}
-    truth, group = side.labels[said_any], side.group[said_any]
-    tune = outputs_of(seen, ["tune"], sides["tune"].row, classes)
+    some = np.any([~np.isnan(values).any(1) for values in learning.values()], axis=0)
+    learning, truth = {name: values[some] for name, values in learning.items()}, side.labels[some]
+    fitted = partial(fit_fusion.fit, outputs=learning, truth=truth, seed=how.seed, group=side.group[some], kind=kind)
     names = [how.fusion] if how.fusion != "auto" else [name for name in fusion.RULES if name != "early"]
-    rules = {
-        name: fit_fusion.fit(name, learning, truth, seed=how.seed, group=group, kind=kind, classes=classes)
-        for name in names
-    }
+    rules = {name: fitted(name, classes=classes) for name in names}
+    tune = outputs_of(seen, ["tune"], sides["tune"].row, classes)
+    alone = fitted("mean", classes=classes)
     figures = {name: _figures(fusion.apply(rule, tune), sides["tune"], kind) for name, rule in rules.items()}
-    mean = fit_fusion.fit("mean", learning, truth, kind=kind, classes=classes)
-    for name in seen:
-        figures[name] = _figures(fusion.apply(mean, {name: tune[name]}), sides["tune"], kind)
-    best = max(names, key=lambda name: figures[name].get("macro_f1", figures[name].get("micro_f1", 0)) or 0)
+    figures |= {name: _figures(fusion.apply(alone, {name: tune[name]}), sides["tune"], kind) for name in seen}
+    best = max(names, key=lambda name: figures[name].get("macro_f1", figures[name].get("micro_f1")) or 0)
     log.info("rules of fusion on the tune side: %s; kept: %s", figures, best)
-    return {"rule": rules[best], "figures": figures}
+    return rules[best], figures
 
 
 def _figures(chances: np.ndarray, side: Side, kind: str) -> dict[str, float]:
@@ -535,17 +518,11 @@ def _figures(chances: np.ndarray, side: Side, kind: str) -> dict[str, float]:
 def _written(
     folder: Path,
     cache: Path,
-    seen,
-    rule,
+    seen: dict[str, Learnt],
+    rule: fusion.Rule,
     sides: dict[str, Side],
-    how_encoded,
-    nodes,
-    tree,
-    version,
-    settings,
-    targets,
-    counts,
-    order,
+    targets: dict,
+    told: Told,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write the model's files; what calibration found, and what the model reaches on the tune side."""
     from shelfmark.multimodal import model
@@ -554,26 +531,25 @@ def _written(
     for name, tower in seen.items():
         shutil.copytree(tower.folder, folder / name, dirs_exist_ok=True)
 
+    _spaced(folder, cache, seen, told)
+
     def judged(name: str) -> model.Judged:
         side = sides[name]
-        return model.Judged(outputs_of(seen, [name], side.row, len(order)), side.labels, side.nodes, side.region)
+        return model.Judged(outputs_of(seen, [name], side.row, len(told.counts)), side.labels, side.nodes, side.region)
 
-    _spaced(folder, cache, seen, settings.multimodal, len(order))
-    about = {"support": {category: int(n) for category, n in zip(order, counts)}}
-    about["settings"] = settings.multimodal.model_dump()
+    about = {"support": {category: int(n) for category, n in zip(told.order, told.counts)}}
     fitted = model.write(
-        folder, rule, how_encoded, nodes, tree, version, judged("calibrate"), settings.decision, targets, settings.text.facts,
-        about,
+        folder, rule, encoding(told.how), told.nodes, told.tree, told.version, judged("calibrate"),
+        told.settings.decision, targets, told.facts, about,
     )  # fmt: skip
-    key = answers.checksum(folder)
-    return fitted, model.measure(model.load(str(folder), key), judged("tune"))
+    return fitted, model.measure(model.load(str(folder), answers.checksum(folder)), judged("tune"))
 
 
-def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], how: Multimodal, classes: int) -> None:
+def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], told: Told) -> None:
     """Write the space of vectors and the prototypes of the categories (embeddings.py), learnt of a sample of training rows."""
     from shelfmark.multimodal import embeddings, loop, towers
 
-    if how.multi_label:
+    if told.how.multi_label:
         return  # a mean of products of several categories is the prototype of none
     parts = sorted(path.name for path in cache.iterdir() if path.name.endswith(ASKED))
     sample = data.open_cache(cache, parts) if parts else None
@@ -584,4 +560,5 @@ def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], how: Multimodal,
     for name in seen:
         labels, features[name] = loop.features(towers.load(folder / name), sample)
     space = embeddings.learn(features, labels)
-    embeddings.save(space, embeddings.prototypes(embeddings.vectors(space, features), labels, classes), folder)
+    made = embeddings.prototypes(embeddings.vectors(space, features), labels, len(told.counts))
+    embeddings.save(space, made, folder)
