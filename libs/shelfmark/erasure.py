@@ -292,7 +292,8 @@ def mend(run: Run, groups: DataFrame) -> int:
         "silver.catalogue": golden.catalogue(products, resolved, run.settings.dedupe.golden),
     }
     left = members.count()
-    for name in ("silver.duplicates", "silver.catalogue", "gold.predictions", "gold.shadow_predictions"):
+    derived = "gold.predictions", "gold.shadow_predictions", "gold.embeddings"
+    for name in ("silver.duplicates", "silver.catalogue", *derived):
         for folder in upkeep.of_table(run, name):
             on = Step(folder, "t.group_id = s.group_id", groups)
             stale, fresh = matching(run, on), left if name in made else 0

@@ -671,6 +671,7 @@ TABLES: dict[str, Table] = {
             "the vector of a golden record: what is like what",
             (
                 Field("product_id", "string", "the region's survivor, see silver.catalogue", False),
+                Field("group_id", "string", "duplicate group of the golden record"),
                 _REGION,
                 Field("model", "string", "name of the model line", False),
                 Field("model_version", "string", "version whose space it lies in: others are not comparable", False),

@@ -71,7 +71,7 @@ def test_similar_products_by_their_vectors(spark):
         + [("empty", "IN", None)],
         "product_id string, region string, title string",
     )
-    vectors = predict.embed(catalogue, folder, checksum=checksum).cache()
+    vectors = predict.embed(catalogue, folder, keep=("product_id", "region"), checksum=checksum).cache()
     assert vectors.count() == 120  # of a row without anything there is no vector
     made = model.vectors(model.load(str(folder), checksum), rows.select(["title"]))
     wanted = made @ made[0]

@@ -51,7 +51,7 @@ def embed(
     df: DataFrame,
     model_dir: Path | str,
     pictures: DataFrame | None = None,
-    keep: Sequence[str] = ("product_id", "region"),
+    keep: Sequence[str] = ("product_id", "group_id", "region"),
     checksum: str | None = None,
 ) -> DataFrame:
     """The vector of each row of `df` (arguments as of `predict`): the columns `keep`, then vector array<float> of unit length. Rows
