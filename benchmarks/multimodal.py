@@ -91,7 +91,9 @@ def made(folder: Path, rows: int, modality: str) -> Path:
                 columns["fields"] = pa.array(facts, encode.FACTS)
             yield pa.RecordBatch.from_pydict(columns)
 
-    files = [one["file"] for said in data.write(folder, batches(), how) for one in said.to_pylist()]
+    files = [
+        one["file"] for said in data.write(folder, batches(), how, min(256, rows // 16)) for one in said.to_pylist()
+    ]
     data.seal(folder, files)
     return folder
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 WORDS = ["coat", "shoe", "lamp", "phone", "chair"]
 
 
-def cache(folder, rows=480, pictures=False):
+def cache(folder, rows=480):
     """Titles that name their category, parts train and tune; returns the folder."""
     from shelfmark.multimodal import data
     from shelfmark.multimodal.encode import Encoding

@@ -103,8 +103,16 @@ def test_ranks_that_do_not_divide_the_lanes_are_refused(tmp_path):
     cache = data.open_cache(made(tmp_path / "c", [rows(100)]))
     with pytest.raises(UsageError, match="3 ranks must divide 4 lanes"):
         data.epoch(cache, 24, 7, 0, 0, 3, 4)
-    with pytest.raises(UsageError, match="fewer than 16 lanes"):
-        data.epoch(cache, 32, 7, 0, 0, 1, 16)
+
+
+def test_few_row_groups_are_cut_for_the_lanes_and_too_few_rows_are_refused(tmp_path):
+    cache = data.open_cache(made(tmp_path / "c", [rows(90)], group_rows=64))
+    assert len(cache.groups) == 2
+    one, two = (read(cache, ranks, batch=8, lanes=8)[0] for ranks in (1, 2))
+    assert one == two
+    assert len({row for step in one for row in step}) > 80
+    with pytest.raises(UsageError, match="90 rows are too few"):
+        data.epoch(cache, 128, 7, 0, 0, 1, 128)
 
 
 def test_a_writer_that_was_stopped_leaves_nothing_and_a_cache_is_whole_when_sealed(tmp_path):

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,4 +21,3 @@ def test_without_a_compiler_set_up_goes_on_with_one_clear_line(tmp_path):
     assert done.returncode == 0
     assert done.stderr == "without Horovod: it is built with c++, which is not on PATH\n"
     assert not (tmp_path / "cache").exists()
-    assert subprocess.run([sys.executable, "-c", "import torch"], check=False).returncode == 0

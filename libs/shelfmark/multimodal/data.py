@@ -42,6 +42,7 @@ from shelfmark.multimodal import encode
 from shelfmark.multimodal.encode import Encoding
 
 AHEAD = 3  # batches made before they are asked for
+PIECES = 4  # of a lane at the least: with one or two, lanes differ much in length, and the long ones leave rows out
 SCHEMA = pa.schema(
     [*encode.COMPACT.items(), ("row", pa.int64()), ("label", pa.list_(pa.int32())), ("weight", pa.float32())]
 )
@@ -49,11 +50,12 @@ WRITTEN = pa.schema([("part", pa.string()), ("file", pa.string()), ("rows", pa.i
 
 
 class Group(NamedTuple):
-    """A row group: file, its number in it, rows."""
+    """A row group, or a piece of one: file, number of the group in it, rows, and the first of them in the group."""
 
     file: str
     number: int
     rows: int
+    start: int = 0
 
 
 class Cache(NamedTuple):
@@ -215,7 +217,12 @@ def steps(rows: int, batch: int) -> int:
 
 
 def deal(groups: list[Group], lanes: int, seed: int, epoch: int) -> list[list[Group]]:
-    """The row groups of each lane in the order of an epoch."""
+    """The row groups of each lane in the order of an epoch; where there are few, the largest are halved first."""
+    groups = list(groups)
+    while len(groups) < min(PIECES * lanes, sum(one.rows for one in groups)):
+        at = max(range(len(groups)), key=lambda i: groups[i].rows)
+        one, half = groups[at], groups[at].rows // 2
+        groups[at : at + 1] = [one._replace(rows=half), one._replace(rows=one.rows - half, start=one.start + half)]
     order = np.random.default_rng([seed, epoch]).permutation(len(groups))
     dealt: list[list[Group]] = [[] for _ in range(lanes)]
     rows = [0] * lanes
@@ -243,15 +250,15 @@ def epoch(
 
     A batch has what `encode.batch` gives, `row` int64 (n,), `weight` float32 (n,) and `label`: int32 (n, k), -1 behind the last.
 
-    Raises `UsageError` where ranks do not divide the lanes, lanes not the batch, or there are fewer row groups than lanes.
+    Raises `UsageError` where ranks do not divide the lanes, lanes not the batch, or there are fewer rows than lanes.
     """
     if lanes % ranks or batch % lanes:
         raise UsageError(
             f"{ranks} ranks must divide {lanes} lanes, and lanes a batch of {batch}: change multimodal.lanes"
         )
-    if len(cache.groups) < lanes:
+    if cache.rows < lanes:
         raise UsageError(
-            f"{cache.folder}: {len(cache.groups)} row groups are fewer than {lanes} lanes: lower multimodal.group_rows or lanes"
+            f"{cache.folder}: {cache.rows} rows are too few to learn from: {lanes} at the least (multimodal.lanes)"
         )
     dealt = deal(cache.groups, lanes, seed, number)
     each = batch // lanes
@@ -314,7 +321,8 @@ def _lane(cache, groups, each, seed, window, skip, modalities) -> Iterator[pa.Ta
 def _read(cache: Cache, group: Group, modalities: tuple[str, ...]) -> pa.Table:
     path = Path(cache.folder) / group.file
     with pq.ParquetFile(path, metadata=_metadata(path)) as file:
-        return file.read_row_group(group.number, columns=[*modalities, "row", "label", "weight"], use_threads=False)
+        table = file.read_row_group(group.number, columns=[*modalities, "row", "label", "weight"], use_threads=False)
+    return table.slice(group.start, group.rows)
 
 
 @lru_cache(maxsize=256)

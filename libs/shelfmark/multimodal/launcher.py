@@ -58,6 +58,10 @@ class Group:
         """Sum of float64 arrays over the ranks, on each of them."""
         return np.asarray(values, np.float64)
 
+    def result(self, value: Any) -> Any:
+        """What this rank answers, where the function returned `value`."""
+        return value if self.rank == 0 else None
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         self.sum(np.zeros(1))
@@ -115,8 +119,14 @@ class TorchGroup(Group):
 
     def wrap(self, network, optimisers, compression=False, parts=1):
         devices = [self.device] if self.device != "cpu" else None
-        # Buffers, as the means of a batch normalisation, stay each rank's own, as with Horovod; rank 0's are saved.
-        return torch.nn.parallel.DistributedDataParallel(network, devices, broadcast_buffers=False), optimisers
+        # Buffers, as the means of a batch normalisation, stay each rank's own between epochs, as with Horovod.
+        return torch.nn.parallel.DistributedDataParallel(network, devices, forward_sync_buffers=False), optimisers
+
+    def result(self, value):
+        # All processes of a machine answer in one file, so all answer alike.
+        told = [value if self.rank == 0 else None]
+        self.dist.broadcast_object_list(told, 0, device=torch.device(self.device))
+        return told[0]
 
     def local(self, network):
         return network.no_sync()
@@ -201,8 +211,7 @@ def _guarded(function: Callable[[Group], Any], launcher: str, threads: int) -> C
 
         group = here.HorovodGroup(threads) if launcher == "horovod" else here.TorchGroup(threads)
         try:
-            result = function(group)
-            return (result if group.rank == 0 else None), None
+            return group.result(function(group)), None
         except UsageError as error:
             return None, str(error)
 
@@ -220,7 +229,7 @@ def _horovod(rank: Callable[[], Any], ranks: int, spark: Any) -> Any:
     import horovod.spark
 
     # Ranks find modules as this process does, from whichever folder Spark starts them in.
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _paths())), "HOROVOD_GLOO_TIMEOUT_SECONDS": "120"}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _paths())), "HOROVOD_GLOO_TIMEOUT_SECONDS": "300"}
     answers = horovod.spark.run(
         rank,
         num_proc=ranks,
