@@ -123,9 +123,10 @@ def servable(model_dir: Path | str, out: Path | str, serving: Serving) -> Path:
         from mlflow import pyfunc
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-        from mlflow.types.schema import Map
+        from mlflow.types.schema import AnyType
 
-        kinds = {"string": DataType.string, "binary": DataType.binary, "map": Map(DataType.string)}
+        # MLflow's own reading of binary and map columns fails where a row has none: they come as they are.
+        kinds = {"string": DataType.string, "binary": AnyType(), "map": AnyType()}
         inputs = Schema([ColSpec(kinds[kind], name, required=False) for name, kind in serving.inputs.items()])
         params = ParamSchema([ParamSpec("top_k", DataType.integer, serving.top_k)])
         pyfunc.save_model(

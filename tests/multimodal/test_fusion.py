@@ -116,7 +116,9 @@ def test_a_policy_begins_as_the_mean():
         "in": np.ones((width * CLASSES, 4)),
         "in_bias": np.zeros(4),
         "out": np.zeros((4, CLASSES)),
+        "linear": np.zeros((width * CLASSES, CLASSES)),
     }
+    nothing = {name: values[None] for name, values in nothing.items()}
     prior = np.full(CLASSES, 1 / CLASSES, np.float32)
     policy = fusion.Rule("policy", "multiclass", tuple(names), prior, {fusion.key(names): nothing})
     mean = fusion.Rule("mean", "multiclass", tuple(names), prior)
@@ -131,6 +133,8 @@ def test_what_is_applied_is_what_was_learnt(learnt):
     chance = fusion.chances(logs, "multiclass")
     given = fusion.channels(logs, "multiclass"), fusion.signs(chance), chance.reshape(100, -1)
     part = learnt["policy"].parts["title+picture+description"]
+    assert len(part["scale"]) == fit_fusion.MEMBERS
+    part = {name: values[1] for name, values in part.items()}
     tensors = {name: torch.from_numpy(values) for name, values in part.items()}
     by_torch = fusion.policy_scores(torch, tensors, *map(torch.from_numpy, given)).numpy()
     np.testing.assert_allclose(fusion.policy_scores(np, part, *given), by_torch, rtol=1e-4, atol=1e-4)

@@ -11,9 +11,10 @@ gated     the mean of the probabilities with weights that follow from how sure e
           Multimodal Units for Information Fusion", with gates on outputs)
 policy    the learned policy: a small dense network over the towers' outputs, as a correction of what is known to work.
           It begins as the mean of the probabilities. Scores are
-              sum over channels j of (scale_j * exp(gate_j(row)) + own_jc) * channel_jc + bias_c + network_c
-          where the channels are the towers' log-probabilities, that of their mean and that of their maximum: so product of
-          experts, mean and maximum are all points of it, and whatever is learnt has to beat them (fit_fusion.py)
+              sum over channels j of (scale_j * exp(tanh(gate_j(row))) + own_jc) * channel_jc + bias_c + dense_c
+          where dense is a linear layer and a network of one hidden layer over all probabilities, and the channels are the
+          towers' log-probabilities, that of their mean and that of their maximum: product of experts, mean and maximum are all
+          points of it, and whatever is learnt has to beat them (fit_fusion.py). Several members' scores are averaged.
 early     a dense network over the towers' features (not outputs), trained with modalities left out at random
 
 A row of one modality alone gets that tower's word: by mean, max, ridge and gated as it is, by policy at a temperature.
@@ -38,7 +39,6 @@ RULES = ("max", "mean", "ridge", "gated", "policy", "early")
 KINDS = ("multiclass", "multilabel")
 FORMAT = 1
 FLOOR = -12.0  # of a log-probability: one tower that is sure of no must not outvote all others for ever
-NETWORK = ("in", "in_bias", "out")
 FILES = ("fusion.json", "fusion.npz")
 
 Outputs = dict[str, np.ndarray]
@@ -191,14 +191,14 @@ def signs(chance: np.ndarray) -> np.ndarray:
 
 
 def policy_scores(lib, part: dict, channel, sign, chance):
-    """Scores [rows, classes] of a policy's `part`; `lib` is numpy or torch, so that what is learnt is what is applied.
+    """Scores [rows, classes] of one member of a policy; `lib` is numpy or torch, so that what is learnt is what is applied.
 
     channel [rows, channels, classes] and sign of the functions of these names, chance [rows, modalities * classes].
     """
     scores = lib.einsum("nj,njc->nc", part["scale"] * lib.exp(lib.tanh(sign @ part["gate"])), channel)
     scores = scores + lib.einsum("jc,njc->nc", part["own"], channel) + part["bias"]
     hidden = chance @ part["in"] + part["in_bias"]
-    return scores + (hidden * (hidden > 0)) @ part["out"]
+    return scores + (hidden * (hidden > 0)) @ part["out"] + chance @ part["linear"]
 
 
 def gates(lib, part: dict, sign, there):
@@ -248,8 +248,9 @@ def _fused(rule: Rule, outputs: Outputs, n: int) -> np.ndarray:
         channel = channels(logs, rule.kind)
         if len(names) == 1:
             return spread_scores(part["scale"][0] * channel[:, 0] + part["bias"], rule.kind)
-        scores = policy_scores(np, part, channel, signs(chance), chance.reshape(n, -1))
-        return spread_scores(scores, rule.kind)
+        given, members = (channel, signs(chance), chance.reshape(n, -1)), len(part["scale"])
+        each = (policy_scores(np, {name: values[at] for name, values in part.items()}, *given) for at in range(members))
+        return spread_scores(sum(each) / members, rule.kind)
     if len(names) == 1:
         return chance[:, 0] if rule.kind == "multilabel" else _normal(chance[:, 0])
     if rule.name == "ridge" and part is not None:
