@@ -102,7 +102,7 @@ def fit(
     folds = (bootstrap.mix(group ^ np.uint64(seed + 0x5EED)) % np.uint64(HELD)).astype(np.int64)
     held = folds == 0
     if name == "early":
-        with _threads(threads):
+        with torch_threads(threads):
             return _early(rule, outputs, truth, weights, held, known, there, seed)
     if name == "policy" and kind == "multiclass":
         boost = class_weights(np.bincount(truth[known], minlength=classes), reweight).astype(np.float32)
@@ -121,7 +121,7 @@ def fit(
         logs = np.stack([outputs[one][rows] for one in some], 1).astype(np.float32)
         target = truth[rows].astype(np.int64 if kind == "multiclass" else np.float32)
         sample = Sample(logs, target, weights[rows], folds[rows])
-        with _threads(threads):
+        with torch_threads(threads):
             part, told = {"ridge": _ridge, "gated": _gated, "policy": _policy}[name](sample, kind, seed)
         parts[fusion.key(some)], about[fusion.key(some)] = part, {"rows": len(rows)} | told
         log.info("fusion %s of %s: %s", name, fusion.key(some), told)
@@ -129,7 +129,7 @@ def fit(
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def torch_threads(number: int = 1) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
