@@ -6,20 +6,24 @@ Both stand on word vectors that Spark NLP's Word2Vec learns from the training ti
 over a title. Spark ML's logistic regression takes all categories; Spark NLP's ClassifierDL, a small network, takes at most
 100 classes, so it is asked for the first level of the taxonomy only, where ours is beside it.
 
-One fold of five by leak group. Ours is the default model with titles alone.
+One fold of five by leak group. Ours is the default model with titles alone. ClassifierDL needs TensorFlow's jars, which are no part
+of the set-up: they are resolved once, by the Ivy that Spark brings, from benchmarks/peers/classifierdl.xml into .venv/peers.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import pyspark
 from _table import line, parse, report
-from text import DATA, Feed, numbers, options, read, taken_in, trained
+from text import DATA, ROOT, Feed, numbers, options, read, taken_in, trained
 
+from shelfmark import session
 from shelfmark.metrics import bootstrap
 from shelfmark.text.facts import NOTHING
 
@@ -33,11 +37,26 @@ def main() -> int:
     lines = []
     feeds = args.feeds[:1] if args.quick else args.feeds
     with tempfile.TemporaryDirectory(prefix="shelfmark-bench-", ignore_cleanup_errors=True) as home:
-        _, spark, table = taken_in(feeds, home)
+        classes = {"spark.driver.extraClassPath": f"{session.resolve_jars()}/*:{tensorflow()}/*"}
+        _, spark, table = taken_in(feeds, home, classes)
         for name in feeds:
             lines += compared(read(table, name))
         spark.stop()
     return report(lines, args.json)
+
+
+def tensorflow() -> Path:
+    """Folder of TensorFlow's jars."""
+    folder = ROOT / ".venv" / "peers" / "classifierdl"
+    if not (folder / ".complete").exists():
+        (ivy,) = Path(pyspark.__file__).parent.glob("jars/ivy-*.jar")
+        java = Path(session.java_home(), "bin", "java")
+        told = ["-ivy", ROOT / "benchmarks/peers/classifierdl.xml", "-cache", folder / "cache"]
+        subprocess.run(
+            [java, "-jar", ivy, *told, "-retrieve", folder / "[artifact]-[revision](-[classifier]).[ext]"], check=True
+        )
+        (folder / ".complete").touch()
+    return folder
 
 
 def compared(feed: Feed) -> list[dict]:

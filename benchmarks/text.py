@@ -118,12 +118,14 @@ def quality(args) -> list[dict]:
     return lines
 
 
-def taken_in(feeds: list[str], home: str):
-    """Settings, session and a reader of tables (name -> DataFrame) of a lake with the feeds, their groups and labels."""
+def taken_in(feeds: list[str], home: str, options: dict[str, str] | None = None):
+    """Settings, session (with options of Spark) and a reader of tables (name -> DataFrame) of a lake with the feeds, their
+    groups and labels."""
     from shelfmark.query import open_reader
     from shelfmark.query import read as read_table
 
-    settings = config.load(home=home, data=str(DATA), overrides=[f"sources={json.dumps(list(feeds))}"])
+    overrides = [f"sources={json.dumps(list(feeds))}"]
+    settings = config.load(home=home, data=str(DATA), overrides=overrides, spark={"options": options or {}})
     spark = session.start(settings, "benchmark")
     for job in ("ingest", "taxonomy", "dedupe", "labels"):
         if code := pipeline.run_job(job, settings, Console(stderr=True), "20260101-text", False):

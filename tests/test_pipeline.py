@@ -32,7 +32,7 @@ class Lake:
 
 
 # What erasures and stewards write, which no pipeline does, what a scorer proposes and a model in shadow predicts; a first
-# run tells of no change, and these feeds have no pictures.
+# run tells of no change, and these feeds have no pictures, so that there is no multimodal model either.
 EMPTY = {
     "silver.erasures",
     "silver.suppressed",
@@ -46,6 +46,7 @@ EMPTY = {
     "gold.category_needs",
     "silver.images",
     "silver.image_links",
+    "gold.embeddings",
 }
 
 

@@ -93,7 +93,8 @@ def write(
         products=at.read("silver.products").count(),
         min_support=settings.metrics.min_support,
         notes=_notes(outcomes),
-        decisions=_decisions(at, model),
+        decisions=_decisions(at),
+        lines=_lines(at, model, run_id),
         many_looks=settings.gate.many_looks,
         shadow=next((o.notes.get("shadow") for o in outcomes if o.job == "predict"), None),
         links=[("data docs", "../docs/index.html")],
@@ -329,12 +330,21 @@ def _predictions(at: At, model: Any) -> DataFrame:
     return mine.where(F.col("run_date") == mine.agg(F.max("run_date")).head()[0])
 
 
-def _decisions(at: At, model: Any) -> list[dict[str, Any]]:
-    """The newest decisions on the champion's line, the newest first."""
-    if model is None:
+def _lines(at: At, published: Any, run_id: str) -> list[tuple[str, list[figures.RegionFigures]]]:
+    """Each line's figures by region, the published line first."""
+    if published is None:
         return []
-    mine = at.read("gold.model_decisions").where(F.col("model") == model.model)
-    rows = mine.orderBy(F.desc("decided_at"), F.desc("run_id")).limit(DECIDED).collect()
+    champions = at.read("gold.models").where("champion").orderBy("model").collect()
+    if len(champions) < 2:
+        return []
+    champions.sort(key=lambda row: row.model != published.model)
+    return [(row.model, figures.region_figures(_newest_metrics(at, row, run_id))) for row in champions]
+
+
+def _decisions(at: At) -> list[dict[str, Any]]:
+    """The newest decisions on models of all lines, the newest first."""
+    decided = at.read("gold.model_decisions").orderBy(F.desc("decided_at"), F.desc("run_id"), "model")
+    rows = decided.limit(DECIDED).collect()
     return [row.asDict(recursive=True) for row in rows]
 
 

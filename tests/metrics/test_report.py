@@ -192,7 +192,7 @@ def test_what_people_checked_is_the_heading_and_has_a_table(full):
 
 
 def decided(**told):
-    row = {"decided_at": datetime(2026, 1, 3, 4, 5), "model_version": "v2", "decision": "kept", "decided_by": "gate",
+    row = {"decided_at": datetime(2026, 1, 3, 4, 5), "model": "text", "model_version": "v2", "decision": "kept", "decided_by": "gate",
            "macro_f1": 0.7, "compared_macro_f1": 0.75, "difference": -0.05, "difference_low": -0.08, "test_rows": 1200,
            "looks": 3, "reason": f"worse {EVIL}"}  # fmt: skip
     return row | told
@@ -204,7 +204,7 @@ def test_decisions_on_models_are_told_and_many_looks_are_warned_of():
     )
     text = text_of(report.render(Report("r", "today", decisions=[decided(), first], many_looks=4)))
     assert "Which model predicts, and why" in text
-    assert "2026-01-03 04:05v2keptgate" in text
+    assert "2026-01-03 04:05textv2keptgate" in text
     assert "0.7000" in text
     assert "-0.0500, -0.0800" in text
     assert "alert('x')" in text
@@ -213,6 +213,19 @@ def test_decisions_on_models_are_told_and_many_looks_are_warned_of():
     many = text_of(report.render(Report("r", "today", decisions=[decided(looks=1200), first], many_looks=4)))
     assert "The test side has been looked at 1,200 times" in many
     assert "Which model" not in text_of(report.render(Report("r", "today")))
+
+
+def test_lines_of_models_stand_side_by_side_the_published_one_first():
+    def figures(macro):
+        return [RegionFigures(region, 400, macro_f1=macro, accuracy=macro + 0.1, coverage=0.5) for region in ("IN", "*")]
+
+    lines = [("multimodal", figures(0.7)), ("text", [figures(0.6)[1]])]
+    text = text_of(report.render(Report("r", "today", lines=lines)))
+    assert "Lines of models" in text
+    assert "champion of multimodal predicts the catalogue" in text
+    assert "0.700080.0 %50.0 %–––" in text  # of the text line nothing was measured in India
+    assert "0.600070.0 %" in text
+    assert "Lines of models" not in text_of(report.render(Report("r", "today", lines=lines[:1])))
 
 
 def test_a_model_in_shadow_is_told_of_with_where_it_differs():

@@ -147,6 +147,8 @@ class Report:
     """settings.gate.many_looks: from so many looks at the test side on the page warns."""
     shadow: Mapping[str, Any] | None = None
     """What predict noted of a version in shadow: `shelfmark.models.shadow.agreement`, version and champion."""
+    lines: list[tuple[str, list[RegionFigures]]] = field(default_factory=list)
+    """Lines of models, the published one first, each with its figures by region; shown where there are two or more."""
 
 
 def confusion_rows(rows: Iterable[Mapping[str, Any]], titles: Mapping[str, str] | None = None) -> list[Confusion]:
@@ -190,6 +192,7 @@ def render(report: Report) -> str:
         _calibration(report),
         _support(report),
         _confusions(report),
+        _lines(report),
         _decisions(report),
         _shadow(report),
         _books(report),
@@ -552,12 +555,38 @@ def _jobs(report: Report) -> str:
     return _section("Seconds per job", _figure(picture, f"{duration(total)} in all.") + reasons)
 
 
+def _lines(report: Report) -> str:
+    if len(report.lines) < 2:
+        return ""
+    names = [name for name, _ in report.lines]
+    head = ["region", "test rows"]
+    for name in names:
+        head += [f"{name}: macro-F1", f"{name}: accuracy", f"{name}: accepted"]
+    found = {name: {row.region: row for row in rows} for name, rows in report.lines}
+    body = []
+    for row in report.lines[0][1]:
+        line = [region_name(row.region), _count(row.support)]
+        for name in names:
+            own = found[name].get(row.region)
+            values = (None, None, None) if own is None else (own.macro_f1, own.accuracy, own.coverage)
+            line += ["–" if values[0] is None else f"{values[0]:.4f}", *(percent(value) or "–" for value in values[1:])]
+        body.append(line)
+    return _section(
+        "Lines of models",
+        f"<p>The champion of <b>{escape(names[0])}</b> predicts the catalogue; the others predict the same records, "
+        "unpublished.</p>"
+        + _table(head, body, numbers=range(1, len(head)), dense=True)
+        + '<p class="small muted">On the test side, by source labels. Which line is published is decided by the gate, below.</p>',
+    )
+
+
 def _decisions(report: Report) -> str:
     if not report.decisions:
         return ""
-    looks = report.decisions[0]["looks"]
+    looks = max(row["looks"] for row in report.decisions)
     head = (
         "decided (UTC)",
+        "line",
         "version",
         "decision",
         "by",
@@ -570,6 +599,7 @@ def _decisions(report: Report) -> str:
     body = [
         (
             f"{row['decided_at']:%Y-%m-%d %H:%M}",
+            row["model"],
             row["model_version"],
             row["decision"],
             row["decided_by"],
@@ -590,7 +620,7 @@ def _decisions(report: Report) -> str:
     return _section(
         "Which model predicts, and why",
         warning
-        + _table(head, body, numbers=(4, 5, 7), dense=True)
+        + _table(head, body, numbers=(5, 6, 8), dense=True)
         + '<p class="small muted">Macro-F1 on the test side, of the version and of the one measured beside it; the '
         "difference and its lower bound (one-sided 95 %, paired bootstrap over groups of look-alikes). Looks at the test "
         f"side so far: {looks:,}.</p>",

@@ -11,6 +11,7 @@ The one door of Horovod, which is dormant: what it does here the other two do as
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -21,6 +22,8 @@ import numpy as np
 import torch
 
 from shelfmark.errors import ServiceError, UsageError
+
+log = logging.getLogger(__name__)
 
 LAUNCHERS = ("in_process", "horovod", "torch_distributor")
 START_SECONDS = 600  # a Spark that is busy gives the slots of a gang late
@@ -233,10 +236,27 @@ def _horovod(rank: Callable[[], Any], ranks: int, spark: Any) -> Any:
         start_timeout=START_SECONDS,
         env=env,
         use_gloo=True,
+        stdout=_Said(logging.INFO),
+        stderr=_Said(logging.WARNING),
         verbose=0,
         prefix_output_with_timestamp=False,
     )
     return _answer(answers[0])
+
+
+class _Said:
+    """What ranks print, as lines of the log: a person at the console waits for the job, not for a library's warnings."""
+
+    def __init__(self, level: int):
+        self.level, self.rest = level, ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in filter(str.strip, lines):
+            log.log(self.level, "rank %s", line)
+
+    def flush(self) -> None:
+        pass
 
 
 def _torch_distributor(rank: Callable[[], Any], ranks: int, spark: Any) -> Any:

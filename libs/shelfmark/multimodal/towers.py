@@ -103,7 +103,9 @@ def tensors(batch: dict[str, Any], device: torch.device | str = "cpu") -> dict[s
         if isinstance(value, dict):
             out[name] = tensors(value, device)
         elif isinstance(value, np.ndarray):
-            out[name] = torch.from_numpy(np.ascontiguousarray(value)).to(device, non_blocking=True)
+            # Arrow's arrays are for reading; a tensor of one would be warned of, though none is written to.
+            value = np.ascontiguousarray(value) if value.flags.writeable else value.copy()
+            out[name] = torch.from_numpy(value).to(device, non_blocking=True)
         else:
             out[name] = value
     return out

@@ -20,6 +20,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,7 +41,7 @@ from shelfmark.text.steps import taxonomy_of
 if TYPE_CHECKING:
     from pyspark.sql import Column, SparkSession
 
-    from shelfmark.multimodal import fusion
+    from shelfmark.multimodal import fusion, loop
 
 log = logging.getLogger(__name__)
 
@@ -118,13 +119,7 @@ def train(
     sides = {name: _side(usable, name, told, SIDE_ROWS) for name in ("tune", "calibrate")}
     asked = _side(usable, "train", told, FUSION_ROWS)
     took("encode")
-    towers = Towers(work, parts, told, rows.sparkSession)
-    seen = {modality: towers.learn(modality) for modality in told.how.modalities}
-    seen = {modality: found for modality, found in seen.items() if found is not None}
-    if not seen:
-        raise DataRefused(
-            f"no training row has any of {', '.join(told.how.modalities)}: there is nothing to learn from"
-        )
+    seen = _learnt(work, parts, told, rows.sparkSession)
     took("towers")
     rule, figures = _fused(seen, asked, sides, told)
     took("fusion")
@@ -332,79 +327,90 @@ class Learnt(NamedTuple):
     said: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-class Towers:
-    """What all towers of a training share. A tower that is learnt already, by a run that was killed, is not learnt again."""
+class Tower(NamedTuple):
+    """A tower to learn, as it travels to the ranks: its folder, parts it learns from and then answers of, description, plan."""
 
-    def __init__(self, work: Path, parts: list[str], told: Told, spark: SparkSession):
-        from shelfmark.multimodal import launcher, losses
+    modality: str
+    out: str
+    parts: list[str]
+    asked: list[str]
+    description: dict[str, Any]
+    plan: loop.Plan
 
-        how, tree, text = told.how, told.tree, told.settings.text
-        self.work, self.parts, self.how, self.spark = work, parts, how, spark
-        self.launcher, self.ranks = launcher.plan(how.ranks, how.launcher, spark, how.lanes)
-        distances = losses.tree_distances(tree.parent, tree.leaf) if how.loss == "hierarchical" else None
-        self.loss = losses.describe(
-            told.counts, how.loss, how.multi_label, how.reweight, how.logit_tau, beta=text.beta, cap=text.max_weight,
-            distances=distances,
-        )  # fmt: skip
-        self.classes = len(told.counts)
-        folds = sorted({name.removesuffix(f"-{ASKED}") for name in parts if name.startswith("fold-")})
-        self.folds = folds if len(folds) > 1 else []
 
-    def learn(self, modality: str) -> Learnt | None:
-        """A modality's towers; None where no training row has it."""
-        learning = [name for name in self.parts if name.startswith("fold-")]
-        if not _has(self.work / "cache", learning, modality):
-            log.info("no training row has a %s: no tower", modality)
-            return None
-        said: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for fold in self.folds:
+def _learnt(work: Path, parts: list[str], told: Told, spark: SparkSession) -> dict[str, Learnt]:
+    """The towers of all modalities that training rows have. One gang of ranks learns one after the other: to start a gang
+    takes as long as to learn a small tower. A tower that a killed run has learnt is not learnt again."""
+    from shelfmark.multimodal import launcher, loop, losses
+
+    how, tree, text = told.how, told.tree, told.settings.text
+    launching, ranks = launcher.plan(how.ranks, how.launcher, spark, how.lanes)
+    distances = losses.tree_distances(tree.parent, tree.leaf) if how.loss == "hierarchical" else None
+    loss = losses.describe(
+        told.counts, how.loss, how.multi_label, how.reweight, how.logit_tau, beta=text.beta, cap=text.max_weight,
+        distances=distances,
+    )  # fmt: skip
+    learning = [name for name in parts if name.startswith("fold-")]
+    there = [name for name in how.modalities if _has(work / "cache", learning, name)]
+    if missing := sorted(set(how.modalities) - set(there)):
+        log.info("no training row has a %s: no tower", " or ".join(missing))
+    if not there:
+        raise DataRefused(f"no training row has any of {', '.join(how.modalities)}: there is nothing to learn from")
+    towers = [one for name in there for one in _towers(name, work / "towers", parts, told)]
+    tune = ["tune"] if "tune" in parts else learning[:1]
+    ranked = partial(_rank, towers=towers, cache=str(work / "cache"), tune=tune, loss=loss)
+    with ExitStack() as watched:
+        for one in towers:
+            watched.enter_context(loop.watch(one.out, partial(_progress, Path(one.out).name)))
+        found = launcher.run(ranked, ranks, launching, spark, how.threads, how.retries, log.warning)
+    learnt: dict[str, Learnt] = {}
+    for one, made in zip(towers, found):
+        said = {part: _answers(Path(one.out), part) for part in one.asked}
+        before = learnt[one.modality].said if one.modality in learnt else {}
+        learnt[one.modality] = Learnt(Path(made["folder"]), made["history"], made["best"], before | said)
+    return learnt
+
+
+def _towers(modality: str, home: Path, parts: list[str], told: Told) -> list[Tower]:
+    """A tower for each fold, which learns from the others and answers of it; the last one learns from all."""
+    learning = [name for name in parts if name.startswith("fold-")]
+    folds = sorted({name.removesuffix(f"-{ASKED}") for name in learning})
+    made = _description(modality, len(told.counts), told.how), _plan(told.how, modality)
+    out = []
+    for fold in folds if len(folds) > 1 else []:
+        if f"{fold}-{ASKED}" in parts:
             own = [name for name in learning if name.removesuffix(f"-{ASKED}") != fold]
-            about = f"{fold}-{ASKED}"
-            if own and about in self.parts:
-                said[about] = self._run(modality, fold, own, [about])["said"][about]
-        sides = [name for name in ("tune", "calibrate") if name in self.parts]
-        whole = self._run(modality, "all", learning, sides)
-        return Learnt(Path(whole["folder"]), whole["history"], whole["best"], said | whole["said"])
-
-    def _run(self, modality: str, name: str, parts: list[str], asked: list[str]) -> dict[str, Any]:
-        from shelfmark.multimodal import launcher, loop
-
-        out = self.work / "towers" / f"{modality}-{name}"
-        description = _description(modality, self.classes, self.how)
-        tune = ["tune"] if "tune" in self.parts else parts[:1]
-        run = partial(
-            _rank, out=str(out), cache=str(self.work / "cache"), parts=parts, tune=tune, asked=asked,
-            description=description, loss=self.loss, plan=_plan(self.how, modality),
-        )  # fmt: skip
-
-        def say(entry: dict[str, Any]) -> None:
-            log.info(
-                "tower %s (%s) epoch %d: loss %.4f, macro-F1 %.4f on the tune side, %.0f rows/s",
-                *(modality, name, entry["epoch"] + 1, entry["loss"], entry["macro_f1"], entry["rows_per_second"]),
-            )
-
-        with loop.watch(out, say):
-            found = launcher.run(
-                run, self.ranks, self.launcher, self.spark, self.how.threads, self.how.retries, log.warning
-            )
-        return found | {"said": {part: _answers(out, part) for part in asked}}
+            out.append(Tower(modality, str(home / f"{modality}-{fold}"), own, [f"{fold}-{ASKED}"], *made))
+    sides = [name for name in ("tune", "calibrate") if name in parts]
+    return [*out, Tower(modality, str(home / f"{modality}-all"), learning, sides, *made)]
 
 
-def _rank(group, out: str, cache: str, parts, tune, asked, description, loss, plan) -> dict[str, Any]:
-    """What a rank does: learn, then answer of its share of the parts that are asked about."""
-    from shelfmark.multimodal import loop, towers
+def _progress(name: str, entry: dict[str, Any]) -> None:
+    log.info(
+        "tower %s epoch %d: loss %.4f, macro-F1 %.4f on the tune side, %.0f rows/s",
+        *(name, entry["epoch"] + 1, entry["loss"], entry["macro_f1"], entry["rows_per_second"]),
+    )
 
-    found = loop.train(group, out, cache, parts, tune, description, loss, plan)
-    tower = towers.load(found["folder"], group.device)
-    for part in asked:
-        whole = data.open_cache(cache, [part])
-        mine = whole._replace(groups=whole.groups[group.rank :: group.size])
-        rows, said = loop.outputs(tower, mine, loss["multi_label"], group.device)
-        path = Path(out) / f"answers-{part}-{group.rank}-of-{group.size}.npz"
-        with open(path.with_name(f".{path.name}"), "wb") as file:
-            np.savez(file, rows=rows, said=said.astype(np.float16))
-        path.with_name(f".{path.name}").replace(path)
-    group.barrier()
+
+def _rank(group, towers: list[Tower], cache: str, tune: list[str], loss: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a rank does: learn each tower, then answer of its share of the parts that are asked about."""
+    from shelfmark.multimodal import loop
+    from shelfmark.multimodal.towers import load
+
+    found = []
+    for one in towers:
+        made = loop.train(group, one.out, cache, one.parts, tune, one.description, loss, one.plan)
+        tower = load(made["folder"], group.device)
+        for part in one.asked:
+            whole = data.open_cache(cache, [part])
+            mine = whole._replace(groups=whole.groups[group.rank :: group.size])
+            rows, said = loop.outputs(tower, mine, loss["multi_label"], group.device)
+            path = Path(one.out) / f"answers-{part}-{group.rank}-of-{group.size}.npz"
+            with open(path.with_name(f".{path.name}"), "wb") as file:
+                np.savez(file, rows=rows, said=said.astype(np.float16))
+            path.with_name(f".{path.name}").replace(path)
+        found.append(made)
+    group.barrier()  # no answer is read before it is written
     return found
 
 
