@@ -223,7 +223,7 @@ def test_in_shadow_it_predicts_the_same_records_elsewhere_and_the_agreement_is_n
     counted = {(row["category"], row["shadow_category"]): row["rows"] for row in told["differ"]}
     assert counted == {pair: n for pair, n in differ.items() if pair[0] != pair[1]}
     (sentence,) = reports.told([line.predicted])
-    assert f"in shadow {line.worse.model_version} names the leaf of the champion for" in sentence
+    assert f"in shadow text {line.worse.model_version} names the leaf of the champion for" in sentence
 
 
 def test_a_comparison_is_a_look_once_and_told_from_the_record_after_that(line, capsys):

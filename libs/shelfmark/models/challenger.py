@@ -101,7 +101,7 @@ def _between(version: Champion, other: Champion, decision: str, why: str) -> dic
     after = version if decision == "published" else other
     return _decision(version, decision, why, other.version) | {
         "champion": after.version,
-        "reason": f"{version.model} against {other.model}: {why}",
+        "reason": f"against {other.model}: {why}",
     }
 
 

@@ -113,9 +113,8 @@ def judge(measured: Measured | None, gate: Gate) -> Verdict:
         )  # fmt: skip
     against = []
     if not measured.low > -gate.margin:
-        against.append(
-            f"{figures}: that it is worse by {-measured.low:.4f} is not ruled out (one-sided 95 %), {gate.margin:g} is let pass"
-        )
+        asked = f"{gate.margin:g} is let pass" if gate.margin else "and it has to be shown to be better"
+        against.append(f"{figures}: that it is worse by {-measured.low:.4f} is not ruled out (one-sided 95 %), {asked}")
     fallen = [one for one in sorted(judged, key=lambda one: -one.drop) if one.drop > gate.max_region_drop]
     against += [
         f"in {one.region} macro-F1 drops by {one.drop:.4f}, from {one.compared_macro_f1:.4f} to {one.macro_f1:.4f} "
@@ -128,6 +127,8 @@ def judge(measured: Measured | None, gate: Gate) -> Verdict:
         f"; no region drops by more than {max(worst.drop, 0):.4f}" if worst else "; no region has rows enough to judge"
     )
     bound = f"at worst {max(-measured.low, 0):.4f} less (one-sided 95 %), {gate.margin:g} is let pass"
+    if not gate.margin:
+        bound = f"better by {measured.low:.4f} at least (one-sided 95 %)"
     return Verdict(True, f"{figures}, {bound}{where}", worst)
 
 
