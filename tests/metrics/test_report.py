@@ -217,7 +217,9 @@ def test_decisions_on_models_are_told_and_many_looks_are_warned_of():
 
 def test_lines_of_models_stand_side_by_side_the_published_one_first():
     def figures(macro):
-        return [RegionFigures(region, 400, macro_f1=macro, accuracy=macro + 0.1, coverage=0.5) for region in ("IN", "*")]
+        return [
+            RegionFigures(region, 400, macro_f1=macro, accuracy=macro + 0.1, coverage=0.5) for region in ("IN", "*")
+        ]
 
     lines = [("multimodal", figures(0.7)), ("text", [figures(0.6)[1]])]
     text = text_of(report.render(Report("r", "today", lines=lines)))

@@ -103,8 +103,8 @@ def said(told: dict[str, Any]) -> str:
         return f"{told['version']} did not predict in shadow: {told['skipped']}"
     whole = told["regions"][-1]
     return (
-        f"in shadow {told['line']} {told['version']} names the leaf of the champion for {whole['same_leaf']:.1%} of {whole['rows']:,} golden "
-        f"records, and decides alike for {whole['same_decision']:.1%}"
+        f"in shadow {told['line']} {told['version']} names the leaf of the champion for {whole['same_leaf']:.1%} of "
+        f"{whole['rows']:,} golden records, and decides alike for {whole['same_decision']:.1%}"
     )
 
 
