@@ -19,7 +19,7 @@ ENUMERATIONS = {
     ("silver.duplicate_events", "event"): {"joined", "split"},
     ("silver.splits", "side"): {"train", "tune", "calibrate", "test"},
     ("gold.model_decisions", "decision"): {
-        "promoted", "kept", "rolled_back", "compared", "shadow_on", "shadow_off",
+        "promoted", "kept", "rolled_back", "compared", "shadow_on", "shadow_off", "published", "not_published",
     },
     ("gold.predictions", "decision"): {"accept", "roll_up", "review"},
     ("gold.shadow_predictions", "decision"): {"accept", "roll_up", "review"},
