@@ -28,7 +28,7 @@ from PIL import Image
 from shelfmark import config, session
 from shelfmark.multimodal import data, encode, launcher, loop, losses, towers
 
-CLASSES, BATCH = 100, 256
+CLASSES, BATCH, TURNS = 100, 256, 2
 MODALITIES = ("title", "picture", "fields")
 PARTS = ("ranks", "embedding", "input", "loop")
 ROWS = {"title": 40_960, "picture": 4_096, "fields": 40_960}  # of an epoch that is measured: half a minute at the most
@@ -55,7 +55,7 @@ def main() -> int:
         if {"ranks", "embedding"} & set(args.only) and launcher.horovod_built():
             spark = session.start(config.load(home=home), "multimodal")
         if "ranks" in args.only and spark:
-            lines += ranks(caches, alone, spark, Path(home))
+            lines += ranks(caches, spark, Path(home))
         if "embedding" in args.only and spark:
             lines += embedding(spark, 10 if args.quick else 40)
         if "input" in args.only:
@@ -124,14 +124,16 @@ def trained(cache: Path, modality: str, out: Path, ranks: int = 1, spark: Any = 
     return found["history"][-1]["rows_per_second"]
 
 
-def ranks(caches: dict[str, Path], alone: dict[str, float], spark: Any, home: Path) -> list[dict]:
+def ranks(caches: dict[str, Path], spark: Any, home: Path) -> list[dict]:
+    """Turn and turn about, the best of each: a machine that others use as well is not as fast from one minute to the next."""
     lines = []
     for name in ("title", "picture"):
-        two = trained(caches[name], name, home / "two", 2, spark)
+        one = two = 0.0
+        for turn in range(TURNS):
+            one = max(one, trained(caches[name], name, home / f"one-{turn}"))
+            two = max(two, trained(caches[name], name, home / f"two-{turn}", 2, spark))
         work = f"training of a {name} tower, global batch {BATCH}"
-        lines.append(
-            line(work, "rows/s, 2 Horovod ranks", two, alone[name], "in process", ">= 0.9 x", two >= 0.9 * alone[name])
-        )
+        lines.append(line(work, "rows/s, 2 Horovod ranks", two, one, "in process", ">= 0.9 x", two >= 0.9 * one))
     return lines
 
 
@@ -146,6 +148,7 @@ def embedding(spark: Any, steps: int) -> list[dict]:
 
             torch.set_num_threads(1)
             torch.manual_seed(group.rank)
+            torch.sparse.check_sparse_tensor_invariants.disable()  # silently, as by default
             network = torch.nn.EmbeddingBag(50_000, 128, sparse=sparse, mode="mean")
             network, optimisers = group.wrap(network, [torch.optim.Adagrad(network.parameters(), lr=0.01)])
             took = []
