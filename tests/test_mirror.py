@@ -57,6 +57,18 @@ def test_a_run_arrives_with_parameters_metrics_tags_and_model(store):
     assert set(artifacts(uri, run)) == {"model/model.json", "model/weights/0.bin"}
 
 
+def test_epochs_of_a_training_are_a_metric_with_steps_written_once(tmp_path):
+    uri, series = mirror.default_uri(tmp_path), {"title.loss": [2.0, 1.0, 0.5], "empty": []}
+    for _ in range(2):
+        run = mirror.mirror(uri, "run-1", {}, {}, TAGS, run_name="train_multimodal", series=series)
+    assert [(one.step, one.value) for one in client(uri).get_metric_history(run, "title.loss")] == [
+        (0, 2.0),
+        (1, 1.0),
+        (2, 0.5),
+    ]
+    assert set(client(uri).get_run(run).data.metrics) == {"title.loss"}
+
+
 def test_the_same_run_again_is_one_run_and_no_more_points(store):
     uri, run, model = store
     before = rows(uri, "metrics"), rows(uri, "params"), rows(uri, "tags")

@@ -15,7 +15,7 @@ import re
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -73,12 +73,14 @@ def mirror(
     run_name: str | None = None,
     experiment: str = EXPERIMENT,
     serving: Serving | None = None,
+    series: Mapping[str, Sequence[float]] | None = None,
 ) -> str:
     """Mirror one run of a job into MLflow and return MLflow's run id.
 
     `run_id` and `run_name` (e.g. the job; default: the run id) identify the run: the same two again update it. What is
     equal is not written twice; MLflow does not let a parameter change, so a run with another value of a parameter is
-    replaced (deleted, still to be seen in MLflow's bin). Metrics that are None or NaN are left out. `tags` say where the figures
+    replaced (deleted, still to be seen in MLflow's bin). Metrics that are None or NaN are left out. `series` are metrics
+    with a value a step, 0, 1, ...: epochs of a training. `tags` say where the figures
     come from: lake commit, model version, taxonomy version. The files of `model_dir` become the artifact folder
     `model`; with `serving` one that `mlflow models serve` and `mlflow.pyfunc.load_model` can use.
 
@@ -102,6 +104,7 @@ def mirror(
                 artifact_root,
                 experiment,
                 serving,
+                {_name(key): [float(value) for value in values] for key, values in (series or {}).items() if values},
             )
     except UsageError:
         raise
@@ -149,7 +152,7 @@ def redact(text: str, *uris: str) -> str:
 
 
 def _mirror(
-    tracking_uri, run_id, run_name, params, metrics, tags, model_dir, artifact_root, experiment, serving
+    tracking_uri, run_id, run_name, params, metrics, tags, model_dir, artifact_root, experiment, serving, series
 ) -> str:
     client = _client(tracking_uri, artifact_root)
     from mlflow.entities import Metric, Param, RunTag
@@ -166,6 +169,9 @@ def _mirror(
         "metrics": [Metric(k, v, now, 0) for k, v in metrics.items() if run.data.metrics.get(k) != v],
         "tags": [RunTag(k, v) for k, v in tags.items() if run.data.tags.get(k) != v],
     }
+    for key, values in series.items():
+        if run.data.metrics.get(key) != values[-1]:
+            new["metrics"] += [Metric(key, value, now, step) for step, value in enumerate(values)]
     for kind, entries in new.items():
         for start in range(0, len(entries), BATCH[kind]):
             client.log_batch(mlflow_id, **{kind: entries[start : start + BATCH[kind]]})

@@ -78,7 +78,7 @@ def test_fusion_is_better_than_any_modality_and_all_is_told(first):
     assert told["categories"] == 4
     assert [(one["category_id"], one["support"]) for one in told["below_support"]] == [("rare", 1)]
     assert (
-        set(told["history"])
+        set(told["metrics"]["history"])
         == {"title", "picture", "fields"}
         == {path.name for path in (folder / "model").iterdir() if path.is_dir()}
     )

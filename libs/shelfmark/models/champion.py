@@ -274,6 +274,7 @@ def mirror_decision(run: Run, model: str | None = None) -> None:
             metrics={f"tune.{name}": value for name, value in _numbers(version.metrics)},
             tags=_tags(run, version, f"train_{version.model}", version.version == run.run_id) | _decided(run, version),
             artifact_root=run.settings.mlflow_artifacts,
+            series=_epochs(version.metrics),
             model_dir=Path(version.folder),
             run_name=f"train_{version.model}",
             serving=lines.serving(version.model),
@@ -322,6 +323,13 @@ def _decided(run: Run, version: Champion) -> dict[str, str]:
         for name, value in (row.asDict() if row else {}).items()
     }
     return {"champion": str(champion).lower()} | told
+
+
+def _epochs(metrics: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Of each tower of a multimodal model its figures by epoch."""
+    shown = ("loss", "tune_loss", "macro_f1", "accuracy", "rows_per_second")
+    told = {(tower, name): epochs for tower, epochs in metrics.get("history", {}).items() for name in shown}
+    return {f"{tower}.{name}": [one[name] for one in epochs] for (tower, name), epochs in told.items()}
 
 
 def _numbers(values: dict[str, Any]) -> list[tuple[str, float]]:

@@ -100,8 +100,8 @@ def train(
     `multimodal.multi_label`.
 
     Returns what text/train.py's `train` returns: categories, training_rows, taxonomy_version, checksum, metrics (of the tune
-    side; rules: macro_f1 and accuracy of each rule and modality; towers: best epoch of each), below_support, seconds, and
-    `history`: modality -> its epochs. Raises `DataRefused` where no category has enough rows, `UsageError` for settings that
+    side; rules: macro_f1 and accuracy of each rule and modality; history: the epochs of each tower), below_support, seconds.
+    Raises `DataRefused` where no category has enough rows, `UsageError` for settings that
     cannot be, `ServiceError` where ranks die again and again.
     """
     started, seconds = time.perf_counter(), {}
@@ -132,12 +132,11 @@ def train(
         "taxonomy_version": told.version,
         "checksum": answers.checksum(model_dir),
         "metrics": {**measured, **fitted, "fusion": rule.name, "rules": figures}
-        | {"towers": {name: found.best for name, found in seen.items()}},
+        | {"history": {name: found.history for name, found in seen.items()}},
         "below_support": [
             {"category_id": one, "path": told.known.get(one, (None, None))[0], "support": n}
             for one, n in sorted(told.below.items())
         ],
-        "history": {name: found.history for name, found in seen.items()},
         "seconds": seconds,
     }
 
