@@ -60,7 +60,9 @@ def ours(settings: config.Settings, products: int) -> tuple[float, float]:
     lake = open_lake(settings)
     links = read(spark, lake, lake.head().id, "silver.image_links")
     if links.where("image_id IS NOT NULL").count() != products:
-        raise AssertionError(f"{links.where('image_id IS NOT NULL').count()} of {products} products are linked to a picture")
+        raise AssertionError(
+            f"{links.where('image_id IS NOT NULL').count()} of {products} products are linked to a picture"
+        )
     spark.stop()
     return tuple(seconds)
 
