@@ -124,13 +124,13 @@ def learn(
     epochs: int | None = None,
     folds: bool = True,
     threads: int = 0,
-    kind: str | None = None,
+    tower: str | None = None,
     **loss: Any,
 ) -> Answers:
-    """Towers of a modality in this process. loss: of `losses.describe`, by default class weights `sqrt`."""
+    """Towers of a modality, of the kind `tower`, in this process. loss: of `losses.describe`, by default class weights `sqrt`."""
     counts = np.bincount(products.labels[np.isin(products.part, PARTS[:2])], minlength=len(products.paths))
     goal = losses.describe(counts, **{"reweight": "sqrt", **loss})
-    description = towers.describe(modality, len(counts), kind)
+    description = towers.describe(modality, len(counts), tower)
     plan = loop.DEFAULT._replace(epochs=epochs or EPOCHS[modality], checkpoint_steps=0)
     said = np.full((len(products.titles), len(counts)), np.nan, np.float32)
     runs = [("fold-1", ["fold-0"]), ("fold-0", ["fold-1"])] if folds else []
@@ -138,9 +138,9 @@ def learn(
         own = ["fold-0", "fold-1"] if learning == "both" else [learning]
         group = launcher.Group(threads=threads)
         made = loop.train(group, home / learning, cache, own, ["tune"], description, goal, plan)
-        tower = towers.load(made["folder"])
+        learnt = towers.load(made["folder"])
         for part in asked:
-            row, answers = loop.outputs(tower, data.open_cache(cache, [part]), goal["multi_label"])
+            row, answers = loop.outputs(learnt, data.open_cache(cache, [part]), goal["multi_label"])
             said[row] = answers
     return Answers(said, float(np.mean([entry["seconds"] for entry in made["history"]])), made["folder"])
 
