@@ -182,12 +182,12 @@ def test_a_second_pipeline_changes_nothing_but_run_records(spark, demo_home, dem
     after = open_lake(demo_settings).folders("main")
     assert all(folder.startswith("gold/runs/") for folder in after if after[folder] != before.get(folder))
     assert "nothing new" in said.getvalue()
-    assert said.getvalue().count("its inputs did not change") == 6
+    assert said.getvalue().count("its inputs did not change") == 7
 
 
 def test_a_resumed_pipeline_runs_only_what_is_missing(spark, demo_settings):
     lake = open_lake(demo_settings)
     said = io.StringIO()
     assert pipeline.run(demo_settings, Console(file=said, width=120), "20260101-demo", None, force=False) == 0
-    assert said.getvalue().count("this run id published it before") == 8
-    assert len([commit for commit in lake.log() if commit.metadata["run_id"] == "20260101-demo"]) == 8
+    assert said.getvalue().count("this run id published it before") == 9
+    assert len([commit for commit in lake.log() if commit.metadata["run_id"] == "20260101-demo"]) == 9

@@ -44,11 +44,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             server.asked.append((self.path, dict(self.headers)))
             server.now += 1
             server.most = max(server.most, server.now)
+        self.answered = False
         try:
             server.paths.get(self.path.partition("?")[0], lambda h: h.send_error(404))(self)
         finally:
-            with server.lock:
-                server.now -= 1
+            self.about_to_answer()
+
+    def about_to_answer(self):
+        """Not at work any more: who has read the answer may ask again before this handler returns."""
+        with self.server.lock:
+            self.server.now -= not self.answered
+            self.answered = True
 
     def log_message(self, *_):
         pass
@@ -57,6 +63,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def answer(body=b"picture", status=200, wait=0.0, **headers):
     def give(handler):
         time.sleep(wait)
+        handler.about_to_answer()
         handler.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             handler.send_header(name.replace("_", "-"), value)

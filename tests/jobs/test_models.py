@@ -279,8 +279,7 @@ def test_what_a_person_promotes_predicts_next_and_a_roll_back_undoes_it(line, ca
 def test_the_run_report_shows_the_decisions_the_newest_first(line):
     lake = open_lake(line.settings)
     at = reports.At(line.spark, lake, lake.resolve("main").id)
-    (model,) = line.rows("gold.models", "champion")
-    shown = reports._decisions(at, model)
+    shown = reports._decisions(at)
     assert [row["decision"] for row in shown] == ["rolled_back", "promoted", "compared", "kept", "promoted"]
     page = report.render(report.Report("r", "today", decisions=shown, shadow=line.predicted.notes["shadow"]))
     assert "Looks at the test side so far: 2." in page

@@ -34,7 +34,7 @@ def frames(spark, products):
     splits = rows.selectExpr("product_id", "product_id as leak_group", "side")
     catalogue = rows.selectExpr(
         "product_id", "region", "brand", "language", "source", "title", "null as description",
-        "cast(price as decimal(18,2)) as price", "currency", "null as attributes",
+        "cast(price as decimal(18,2)) as price", "currency", "null as attributes", "cast(null as string) as image_id",
     )  # fmt: skip
     nodes = [("t1", c, p, c if p is None else f"{p} > {c}") for c, p in TAXONOMY.items()]
     taxonomy = spark.createDataFrame(
