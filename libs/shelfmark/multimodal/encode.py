@@ -32,6 +32,8 @@ from PIL import Image, ImageOps
 
 from shelfmark.errors import UsageError
 from shelfmark.text.facts import NO_DIGIT, NUMBER
+from shelfmark.text.kernel import FNV_OFFSET as OFFSET
+from shelfmark.text.kernel import FNV_PRIME as PRIME
 
 MODALITIES = ("title", "description", "picture", "fields")
 TEXTS = ("title", "description")
@@ -44,9 +46,6 @@ COMPACT = {
     "fields": pa.list_(pa.float32()),
 }
 
-# FNV-1a, 64 bit: offset and prime as published; text/kernel.py has them too, but no ids in order.
-OFFSET = np.uint64(0xCBF29CE484222325)
-PRIME = np.uint64(0x100000001B3)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: makes (a, b) and (b, a) two pairs
 CUT = r"[^\pL\pM\pN]+"
 LONGEST_EDGE = 512  # a picture with a longer edge is kept smaller: a cache of camera pictures would not fit a disk
