@@ -310,7 +310,8 @@ def decide(chances, top, confidence, known, accept, roll_up, parent, depth, firs
 
 class Answer(NamedTuple):
     """Predictions of rows: decision int8, node int32, confidence float32, numbers and chances [rows, k], whether a feature
-    was known and whether it fits a category (`Rules.scope`), and the cell of `Thresholds`."""
+    was known and whether it fits a category (`Rules.scope`), the cell of `Thresholds`, whether what is known of it contradicts
+    itself."""
 
     decision: np.ndarray
     node: np.ndarray
@@ -320,6 +321,7 @@ class Answer(NamedTuple):
     known: np.ndarray
     fits: np.ndarray
     cell: np.ndarray
+    contradicts: np.ndarray
 
 
 class Rules(NamedTuple):
@@ -341,10 +343,13 @@ def answered(
     rules: Rules,
     top_k: int,
     several: bool = False,
+    contradicts: np.ndarray | None = None,
 ) -> Answer:
     """Decide upon rows: chances float32[rows, categories], how well the best fits float32[rows], whether there is anything to
     go by bool[rows], region names (None: all are `ANY`). several: a product has several labels, so that chances do not share
-    out one; nothing is rolled up then, as an ancestor would stand for one label and not for the others."""
+    out one; nothing is rolled up then, as an ancestor would stand for one label and not for the others. contradicts: rows
+    that are for review whatever their confidence (None: none)."""
+    contradicts = np.zeros(len(known), bool) if contradicts is None else contradicts
     fits = fit >= np.float32(rules.scope)
     number, chance = best(chances, min(top_k, chances.shape[1]))
     where = np.full(len(known), ANY) if region is None else np.asarray(region.fill_null(ANY)).astype(str)
@@ -353,18 +358,18 @@ def answered(
     cell = rules.thresholds.find(where, top)
     roll_up = np.full(len(top), calibrate.NEVER, np.float32) if several else rules.thresholds.roll_up[cell]
     made = decide(
-        chances, top, confidence, known & fits, rules.thresholds.accept[cell], roll_up,
+        chances, top, confidence, known & fits & ~contradicts, rules.thresholds.accept[cell], roll_up,
         tree.parent, tree.depth, tree.first, tree.last, tree.leaf, rules.roll_up_depth,
     )  # fmt: skip
     if several:
         others = calibrate.confidences(rules.curves, chance.ravel(), np.repeat(where, chance.shape[1]))
         chance[:] = np.minimum(others.reshape(chance.shape), confidence[:, None])
-        return Answer(*made, number, chance, known, fits, cell)
+        return Answer(*made, number, chance, known, fits, cell, contradicts)
     # What a curve takes from the best it gives to the others, in their proportion, none above the best.
     rest = np.maximum(1 - chance[:, 0], np.finfo(np.float32).tiny)
     chance[:, 1:] = np.minimum(chance[:, 1:] * ((1 - confidence) / rest)[:, None], confidence[:, None])
     chance[:, 0] = confidence
-    return Answer(*made, number, chance, known, fits, cell)
+    return Answer(*made, number, chance, known, fits, cell, contradicts)
 
 
 class Names:
@@ -390,7 +395,8 @@ class Names:
             [self.leaves.take(pa.array(said.number.ravel())), pa.array(said.chance.ravel().astype(np.float64))],
             names=["category_id", "confidence"],
         )
-        why = np.where(said.fits, said.decision, WHY.index("out_of_scope"))
+        why = np.where(said.contradicts, WHY.index("contradicts"), said.decision)
+        why = np.where(said.fits, why, WHY.index("out_of_scope"))
         reason = len(WHY) * said.cell + np.where(said.known, why, WHY.index("unknown"))
         return {
             "category_id": self.ids.take(node),
@@ -402,7 +408,7 @@ class Names:
         }
 
 
-WHY = (*DECISIONS, "out_of_scope", "unknown")
+WHY = (*DECISIONS, "contradicts", "out_of_scope", "unknown")
 
 
 def _reasons(cell: dict[str, Any], unknown: str) -> list[str]:
@@ -415,6 +421,7 @@ def _reasons(cell: dict[str, Any], unknown: str) -> list[str]:
         f"confidence at least {accept}{where}",
         f"{doubt}, its branch reaches {roll_up}",
         f"{doubt}, nor does a branch reach {roll_up}" if roll_up else doubt,
+        "its picture contradicts its text",
         "fits no category: out of scope",
         unknown,
     ]

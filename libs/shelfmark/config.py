@@ -298,6 +298,11 @@ class Multimodal(Section):
     weight_decay: float = Field(0.02, ge=0, description="decay of dense weights (AdamW)")
     augment: bool = Field(True, description="pictures are mirrored and shifted while learning")
     sparse: bool = Field(True, description="embeddings have sparse gradients")
+    candidates: int = Field(
+        0,
+        ge=0,
+        description="categories by nearest prototype that the model chooses among, for thousands of categories; 0: all",
+    )
     mixed_precision: bool = Field(True, description="half precision on CUDA")
     compression: bool = Field(False, description="gradients travel between Horovod ranks as half precision")
     modality_dropout: float = Field(0.2, ge=0, lt=1, description="chance that fusion learns a row without a modality")
@@ -317,6 +322,17 @@ class Multimodal(Section):
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Ensemble(Section):
+    """The ensemble of the champions of text and multimodal (docs/multimodal.md)."""
+
+    train: Literal["auto", "always", "never"] = Field(
+        "auto", description="auto: where both lines have a champion of the same taxonomy"
+    )
+    rows: int = Field(
+        50_000, ge=100, description="rows of the tune and of the calibrate side that weights and thresholds rest on"
+    )
 
 
 class Decision(Section):
@@ -339,6 +355,13 @@ class Decision(Section):
         ge=0,
         lt=1,
         description="share of the labelled products that may fit worse than what counts as a product in scope",
+    )
+    contradicts: float = Field(
+        0.005,
+        ge=0,
+        lt=1,
+        description="share of the labelled products with picture and text whose picture may be said to contradict the text: the "
+        "same bar sends others to review; 0: none",
     )
     roll_up_depth: int = Field(2, ge=1, description="highest level a roll-up may reach; 1 is a root")
 
@@ -434,6 +457,7 @@ class Settings(Section):
     splits: Splits = Splits()
     text: Text = Text()
     multimodal: Multimodal = Multimodal()
+    ensemble: Ensemble = Ensemble()
     decision: Decision = Decision()
     metrics: Metrics = Metrics()
     gate: Gate = Gate()

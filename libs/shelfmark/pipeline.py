@@ -50,6 +50,7 @@ FIRST_GUESS = {
     "labels": 20,
     "train_text": 50,
     "train_multimodal": 90,
+    "train_ensemble": 20,
     "predict": 20,
     "evaluate": 20,
 }

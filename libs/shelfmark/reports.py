@@ -373,7 +373,7 @@ def told(outcomes: list[Outcome]) -> list[str]:
     ran = {outcome.job: outcome.notes for outcome in outcomes if outcome.status in ("done", "already")}
     taken = ran.get("images", {}).get("pictures", {})
     lines = [links.said(taken)] if taken.get("references") else []
-    for job in ("train_text", "train_multimodal"):
+    for job in ("train_text", "train_multimodal", "train_ensemble"):
         decision, between = (ran.get(job, {}).get(name) for name in ("decision", "publishing"))
         lines += [challenger.said(decision)] if decision and decision["champion_before"] else []
         lines += [challenger.said(between)] if between else []

@@ -63,7 +63,9 @@ class Table:
         return ", ".join(f"`{field.name}` {field.type}" for field in self.fields)
 
 
-JOBS = ("ingest", "images", "taxonomy", "dedupe", "labels", "train_text", "train_multimodal", "predict", "evaluate")
+JOBS = (
+    "ingest", "images", "taxonomy", "dedupe", "labels", "train_text", "train_multimodal", "train_ensemble", "predict", "evaluate",
+)  # fmt: skip
 """The jobs of a pipeline, in the order it runs them."""
 
 WRITERS = (*JOBS, "maintain", "erase", "decide", "audit", "review", "models", "embed")
@@ -624,7 +626,7 @@ TABLES: dict[str, Table] = {
             ),
             ("model", "run_id", "decision"),
             "train_text",
-            writers=("train_text", "train_multimodal", "models"),
+            writers=("train_text", "train_multimodal", "train_ensemble", "models"),
         ),
         Table(
             "gold.predictions",

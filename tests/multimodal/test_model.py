@@ -106,6 +106,47 @@ def test_contributions_name_what_a_row_has_and_sum_to_what_it_changed(loaded):
     assert model.answer(loaded, rows, contributions=False)["contributions"].null_count == 60
 
 
+def test_a_picture_that_contradicts_its_text_is_for_review(loaded):
+    """Words tell shoes from bags, colours the leaf: where words tell the leaf as well, a picture can be of another product."""
+    rows, leaf = products(2_000, 21)
+    own = model.answer(loaded, rows)
+    outputs = model.seen(loaded, rows).outputs
+    sure = outputs["title"].max(1) > np.log(0.9)  # the title says which leaf
+    other = {
+        "boots": "clutches",
+        "clutches": "boots",
+        "sandals": "totes",
+        "totes": "sandals",
+    }  # another leaf, another colour
+    pictures = rows["picture"].to_pylist()
+    of = {name: [pictures[at] for at in np.flatnonzero(leaf == number)] for number, name in enumerate(LEAVES)}
+    wrong = [of[other[LEAVES[one]]][at % len(of[other[LEAVES[one]]])] for at, one in enumerate(leaf)]
+    swapped = model.answer(loaded, rows.set_column(1, "picture", pa.array(wrong, pa.binary())))
+
+    def flagged(said):
+        reasons = np.array(said["reason"].to_pylist())
+        return np.char.endswith(reasons, "contradicts its text")
+
+    assert flagged(own).mean() < 0.03
+    assert flagged(swapped)[sure].mean() > 0.5 > 10 * flagged(own)[sure].mean()
+    assert {one for one, flag in zip(swapped["decision"].to_pylist(), flagged(swapped)) if flag} == {"review"}
+    alone = model.answer(loaded, rows.select(["title"]))
+    assert not flagged(alone).any()
+    off = model.answer(replace(loaded, contradiction=model.NEVER), rows)
+    assert not flagged(off).any()
+
+
+def test_agreement_is_the_chance_that_both_mean_the_same():
+    title, picture = np.log([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]), np.log([[0.2, 0.8], [0.5, 0.5], [0.3, 0.7]])
+    found = model.agreement({"title": title, "picture": picture}, "multiclass")
+    np.testing.assert_allclose(np.exp(found), [0.26, 0.5, 0.62], rtol=1e-5)
+    title[0] = np.nan  # a row without a title is judged by its description
+    found = model.agreement({"title": title, "description": np.log([[0.1, 0.9]] * 3), "picture": picture}, "multiclass")
+    np.testing.assert_allclose(np.exp(found[0]), 0.74, rtol=1e-5)
+    assert np.isnan(model.agreement({"title": title}, "multiclass")).all()
+    assert np.isnan(model.agreement({"title": title, "picture": picture}, "multilabel")).all()
+
+
 def test_what_is_accepted_reaches_the_target_and_a_stricter_region_accepts_less(loaded):
     rows, leaf = products(1_500, 12)
     said = model.answer(loaded, rows)

@@ -76,6 +76,7 @@ def test_fusion_is_better_than_any_modality_and_all_is_told(first):
     assert rules[told["metrics"]["fusion"]]["accuracy"] > alone + 0.05
     assert told["metrics"]["accuracy"] > 0.85
     assert told["categories"] == 4
+    assert told["metrics"]["candidate_recall"]["1"] > 0.6 < told["metrics"]["candidate_recall"]["10"] == 1.0
     assert [(one["category_id"], one["support"]) for one in told["below_support"]] == [("rare", 1)]
     assert (
         set(told["metrics"]["history"])

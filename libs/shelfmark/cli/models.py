@@ -142,7 +142,7 @@ def models_rollback(
 
 @models_app.command("publish")
 def models_publish(
-    line: Annotated[str, typer.Argument(help="A line of models: text or multimodal")],
+    line: Annotated[str, typer.Argument(help="A line of models: text, multimodal or ensemble")],
     why: Why = "",
     by: By = None,
     home: Home = None,

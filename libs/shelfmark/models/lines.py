@@ -2,6 +2,7 @@
 
 text        title, brand, description and facts, by linear models (shelfmark.text)
 multimodal  title, description, picture and facts, by towers and a rule of fusion (shelfmark.multimodal)
+ensemble    what the champions of both say, weighed (shelfmark.ensemble)
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from shelfmark.models.champion import Champion
     from shelfmark.run import Run
 
-TEXT, MULTIMODAL = "text", "multimodal"
-LINES = (TEXT, MULTIMODAL)
+TEXT, MULTIMODAL, ENSEMBLE = LINES = ("text", "multimodal", "ensemble")
 KEPT = ("product_id", "group_id", "region")
 
 
@@ -29,6 +29,10 @@ def predict(run: Run, version: Champion, rows: DataFrame, top_k: int, keep: Sequ
         from shelfmark.multimodal.predict import predict as multimodal
 
         return multimodal(rows, version.folder, run.read("silver.images"), top_k, keep, version.checksum)
+    if version.model == ENSEMBLE:
+        from shelfmark.ensemble.predict import predict as ensemble
+
+        return ensemble(rows, version.folder, run.read("silver.images"), top_k, keep, version.checksum)
     from shelfmark.text.predict import predict as text
 
     return text(rows, version.folder, top_k, keep, version.checksum)
@@ -40,6 +44,10 @@ def readable(line: str, folder: str) -> bool:
         from shelfmark.multimodal.model import readable as multimodal
 
         return multimodal(folder)
+    if line == ENSEMBLE:
+        from shelfmark.ensemble.model import readable as ensemble
+
+        return ensemble(folder)
     from shelfmark.text.model import readable as text
 
     return text(folder)

@@ -114,14 +114,14 @@ def prototypes(made: np.ndarray, labels: np.ndarray, categories: int) -> np.ndar
     return _unit(out)
 
 
-def nearest(queries: np.ndarray, among: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest(queries: np.ndarray, among: np.ndarray, k: int, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar rows of `among` for each query, most similar first: (numbers int64, cosines float32), [queries, k].
 
     Up to `EXACT` rows all are compared; above, an index (HNSW: Malkov & Yashunin 2018, "Efficient and Robust Approximate Nearest
-    Neighbor Search") is built, which misses some.
+    Neighbor Search") is built, which misses some. exact: all are compared, for few queries at a time.
     """
     k = min(k, len(among))
-    if len(among) > EXACT:
+    if len(among) > EXACT and not exact:
         from usearch.index import Index
 
         index = Index(

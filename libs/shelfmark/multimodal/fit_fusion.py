@@ -33,6 +33,9 @@ from shelfmark.multimodal import fusion
 log = logging.getLogger(__name__)
 
 HELD = 5  # one leak group in so many is held out to stop by
+PLAIN = ("max", "mean")
+"""Rules that learn nothing."""
+MANY = 250  # categories above which `tried` leaves the policy out: with 4 modalities 416 take ten minutes on two cores
 MEMBERS = 3  # of a policy: each has another fifth held out, and learns from what the others stop by; their scores are averaged
 ENOUGH = 300  # rows of a set of modalities that something is learnt from; below that they are fused by the mean
 MOST = 1 << 27  # numbers of outputs that a rule is learnt from: half a gigabyte; more rows are sampled
@@ -57,6 +60,11 @@ class Sample(NamedTuple):
     @property
     def held(self) -> np.ndarray:
         return self.folds == 0
+
+
+def tried(classes: int) -> list[str]:
+    """The rules that `multimodal.fusion: auto` chooses among."""
+    return [name for name in fusion.RULES if name != "early" and (name != "policy" or classes <= MANY)]
 
 
 def fit(
@@ -96,7 +104,7 @@ def fit(
     known = (truth >= 0 if kind == "multiclass" else np.ones(n, bool)) & (weights > 0)
     prior = _prior(truth[known], classes, kind)
     rule = fusion.Rule(name, kind, modalities, prior)
-    if name in ("max", "mean"):
+    if name in PLAIN:
         return rule
     there = fusion.present(rule, outputs)
     folds = (bootstrap.mix(group ^ np.uint64(seed + 0x5EED)) % np.uint64(HELD)).astype(np.int64)

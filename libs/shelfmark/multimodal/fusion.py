@@ -26,7 +26,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,22 +103,32 @@ def contributions(rule: Rule, outputs: Outputs, chosen: np.ndarray | None = None
     chosen: category of each row; by default the most likely. Of m modalities the rule is applied 2^m times.
     """
     chosen = apply(rule, outputs).argmax(1) if chosen is None else np.asarray(chosen)
-    rows = np.arange(len(chosen))
-    names, found = [name for name in rule.modalities if name in outputs], {}
-    prior = np.maximum(rule.prior[chosen], np.exp(FLOOR))
+    rows, prior = np.arange(len(chosen)), rule.prior[chosen]
+
+    def said(some: tuple[str, ...]) -> np.ndarray:
+        return apply(rule, {name: outputs[name] for name in some})[rows, chosen] if some else prior
+
+    found = shapley([name for name in rule.modalities if name in outputs], said)
+    nothing = np.zeros(len(rows), np.float32)
+    return {name: found.get(name, nothing) for name in rule.modalities}
+
+
+def shapley(names: Sequence[str], chance: Callable[[tuple[str, ...]], np.ndarray]) -> dict[str, np.ndarray]:
+    """What each of `names` brings to the logarithm of a probability, float32[rows]. chance: that probability, float32[rows], where
+    only some of them speak; it is asked 2^n times."""
+    names, found = list(names), {}
     for size in range(len(names) + 1):
         for some in itertools.combinations(names, size):
-            said = apply(rule, {name: outputs[name] for name in some})[rows, chosen] if some else prior
-            found[frozenset(some)] = np.log(np.maximum(said, np.exp(FLOOR)))
+            found[frozenset(some)] = np.log(np.maximum(chance(some), np.exp(FLOOR)))
     out = {}
     for name in names:
         others = [one for one in names if one != name]
-        total = np.zeros(len(rows))
+        total = np.zeros(len(found[frozenset()]))
         for some in (s for size in range(len(others) + 1) for s in itertools.combinations(others, size)):
             share = math.factorial(len(some)) * math.factorial(len(others) - len(some)) / math.factorial(len(names))
             total += share * (found[frozenset({*some, name})] - found[frozenset(some)])
         out[name] = total.astype(np.float32)
-    return out | {name: np.zeros(len(rows), np.float32) for name in rule.modalities if name not in outputs}
+    return out
 
 
 def save(rule: Rule, folder: Path | str) -> None:

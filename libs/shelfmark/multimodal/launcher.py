@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from shelfmark.errors import ServiceError, UsageError
+from shelfmark.multimodal.sparse import SparseAdagrad, joined
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,9 @@ class HorovodGroup(Group):
         kind = hvd.Compression.fp16 if compression else hvd.Compression.none
         wrapped = []
         for optimiser in optimisers:
+            if isinstance(optimiser, SparseAdagrad):  # its gradients are gathered in `settle`
+                wrapped.append(optimiser)
+                continue
             named = [(names[id(one)], one) for group in optimiser.param_groups for one in group["params"]]
             wrapped.append(
                 hvd.DistributedOptimizer(
@@ -96,10 +100,33 @@ class HorovodGroup(Group):
         from contextlib import ExitStack
 
         stack = ExitStack()
+        gathered = [done for one in optimisers if isinstance(one, SparseAdagrad) for done in self._gather(one)]
+        for done in gathered:
+            done()
         for one in optimisers:
+            if isinstance(one, SparseAdagrad):
+                continue
             one.synchronize()
             stack.enter_context(one.skip_synchronize())
         return stack
+
+    def _gather(self, optimiser: SparseAdagrad):
+        """Send the sparse gradients of an optimiser, each row once, and give what waits for those of all ranks: as Horovod does it
+        for sparse gradients, but that it sends a row as often as the batch has it."""
+        hvd = self.hvd
+        for number, weight in enumerate(weight for group in optimiser.param_groups for weight in group["params"]):
+            # Also without a gradient: ranks wait for each other's.
+            ids, values = optimiser.summed(weight)
+            sent = [
+                hvd.allgather_async(torch.from_numpy(np.ascontiguousarray(one)), name=f"sparse.{number}.{name}")
+                for name, one in (("ids", ids), ("values", values))
+            ]
+
+            def done(weight=weight, sent=sent):
+                ids, values = (hvd.synchronize(one).numpy() for one in sent)
+                weight.grad = joined(ids, values / np.float32(self.size), len(weight))
+
+            yield done
 
     def sum(self, values):
         values = torch.as_tensor(np.asarray(values, np.float64))

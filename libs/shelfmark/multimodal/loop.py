@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from shelfmark.multimodal import data, losses, towers
+from shelfmark.multimodal import data, losses, sparse, towers
 
 
 class Plan(NamedTuple):
@@ -165,9 +165,11 @@ def make_optimisers(tower: torch.nn.Module, plan: Plan, ranks: int = 1) -> list[
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
     made = [torch.optim.AdamW([one for one in groups if one["params"]], lr=rate)]
     if tables:
-        # Adagrad makes a sparse tensor of a gradient's own places: what torch would check, and warns that it does not, holds.
+        # A sparse tensor is made of a gradient's own places: what torch would check, and warns that it does not, holds.
         torch.sparse.check_sparse_tensor_invariants.disable()
-        made.append(torch.optim.Adagrad(tables, lr=towers.SPARSE_RATE * rate / towers.RATES[kind]))
+        own = tower.description["sparse"] and all(table.device.type == "cpu" for table in tables)
+        adagrad = sparse.SparseAdagrad if own else torch.optim.Adagrad
+        made.append(adagrad(tables, lr=towers.SPARSE_RATE * rate / towers.RATES[kind]))
     for optimiser in made:
         for one in optimiser.param_groups:
             one["peak"] = one["lr"]

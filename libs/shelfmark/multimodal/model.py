@@ -30,6 +30,7 @@ from shelfmark.text.evidence import TYPE as EVIDENCE
 
 FORMAT = 1  # of the folder; a reader refuses another
 ROWS = 256  # that a tower sees at a time: pictures of a batch take 3 MB at 64 pixels
+NEVER = -1e9  # an agreement that no row is below; JSON knows no infinity
 UNKNOWN = "it has no text, picture or field to go by"
 CONTRIBUTIONS = pa.list_(pa.struct([("modality", pa.string()), ("weight", pa.float64())]))
 COLUMNS = {
@@ -63,6 +64,8 @@ class Model:
     prototypes: np.ndarray | None = None
     candidates: int = 0
     """Categories by nearest prototype that the head chooses among; 0: all."""
+    contradiction: float = NEVER
+    """`agreement` below which a picture contradicts its text."""
 
     @property
     def categories(self) -> int:
@@ -110,6 +113,7 @@ def write(
         "curves": curves,
         "thresholds": cells,
         "scope": scope,
+        "contradiction": contradiction_threshold(rule, side, decision.contradicts),
         "roll_up_depth": decision.roll_up_depth,
         "taxonomy_version": taxonomy_version,
         "facts": list(facts),
@@ -232,6 +236,7 @@ def load(folder: str, key: str = "", device: str = "cpu") -> Model:
         space=space,
         prototypes=prototypes,
         candidates=about.get("candidates", 0),
+        contradiction=about.get("contradiction", NEVER),
     )
 
 
@@ -306,40 +311,78 @@ def answer(
     """
     if not rows.num_rows:
         return {name: pa.array([], kind) for name, kind in COLUMNS.items()}
-    found = seen(model, rows, pool)
-    made = found.features if model.rule.name == "early" else found.outputs
-    chances = fusion.apply(model.rule, made)
-    if model.candidates and model.space is not None:
-        near = embeddings.nearest(embeddings.vectors(model.space, found.features), model.prototypes, model.candidates)[
-            0
-        ]
-        chances = embeddings.among(chances, near)
-    there = fusion.present(model.rule, made)
-    region = _column(rows, "region")
+    made = made_of(model, rows, pool)
+    known, region, several = made.there.any(1), region_of(rows), model.kind == "multilabel"
     said = answers.answered(
-        chances, fit(chances), there.any(1), region, model.tree, model.rules, top_k, model.kind == "multilabel"
+        made.chances, fit(made.chances), known, region, model.tree, model.rules, top_k, several, made.contradicts
     )
-    return model.names.columns(said) | {
-        "evidence": pa.nulls(len(chances), EVIDENCE),
-        "contributions": _told(model, made, there, said.number[:, 0])
-        if contributions
-        else pa.nulls(len(chances), CONTRIBUTIONS),
-    }
+    told = pa.nulls(rows.num_rows, CONTRIBUTIONS)
+    if contributions:
+        told = contributions_column(fusion.contributions(model.rule, made.outputs, said.number[:, 0]), made.there)
+    return model.names.columns(said) | {"evidence": pa.nulls(rows.num_rows, EVIDENCE), "contributions": told}
 
 
-def _column(rows: pa.RecordBatch | pa.Table, name: str) -> pa.Array | None:
-    if name not in rows.schema.names:
+class Made(NamedTuple):
+    """What a model makes of rows before it decides: what its rule reads, probabilities float32[rows, categories], which of the
+    rule's modalities each row has bool[rows, modalities], and whether its picture contradicts its text bool[rows]."""
+
+    outputs: fusion.Outputs
+    chances: np.ndarray
+    there: np.ndarray
+    contradicts: np.ndarray
+
+
+def made_of(model: Model, rows: pa.RecordBatch | pa.Table, pool: Any = None) -> Made:
+    """`answer` without its decisions; of the same rows."""
+    found = seen(model, rows, pool)
+    read = found.features if model.rule.name == "early" else found.outputs
+    chances = fusion.apply(model.rule, read)
+    if model.candidates and model.space is not None:
+        vector = embeddings.vectors(model.space, found.features)
+        near, _ = embeddings.nearest(vector, model.prototypes, model.candidates, exact=True)
+        chances = embeddings.among(chances, near)
+    with np.errstate(invalid="ignore"):  # where there is no picture, or no text, nothing is below
+        contradicts = agreement(found.outputs, model.kind) < model.contradiction
+    return Made(read, chances, fusion.present(model.rule, read), contradicts)
+
+
+def agreement(outputs: fusion.Outputs, kind: str) -> np.ndarray:
+    """How far the picture's tower and the title's (without a title the description's) say the same, float32[rows]: of one label
+    ln of the probability that two draws, one from each, are the same category. NaN where one of them has nothing to say."""
+    names = [name for name in encode.TEXTS if name in outputs]
+    n = len(next(iter(outputs.values()))) if outputs else 0
+    if "picture" not in outputs or not names or kind != "multiclass":
+        return np.full(n, np.nan, np.float32)
+    text = outputs[names[0]]
+    for name in names[1:]:
+        text = np.where(np.isnan(text).any(1, keepdims=True), outputs[name], text)
+    same = fusion.chances(outputs["picture"], kind) * fusion.chances(text, kind)
+    return np.log(same.sum(1)).astype(np.float32)
+
+
+def contradiction_threshold(rule: fusion.Rule, side: Judged | None, share: float) -> float:
+    """The agreement that `share` of labelled products are below; `NEVER` where nothing shows it."""
+    if side is None or rule.name == "early" or not share:
+        return NEVER
+    found = agreement(side.outputs, rule.kind)
+    found = found[~np.isnan(found) & (side.nodes >= 0)]
+    return float(np.quantile(found, share)) if len(found) >= 1 / share else NEVER
+
+
+def region_of(rows: pa.RecordBatch | pa.Table) -> pa.Array | None:
+    """The regions of rows; None where they have no such column."""
+    if "region" not in rows.schema.names:
         return None
-    column = rows.column(name).cast(pa.string())
+    column = rows.column("region").cast(pa.string())
     return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
 
 
-def _told(model: Model, made: fusion.Outputs, there: np.ndarray, chosen: np.ndarray) -> pa.Array:
-    """The modalities each row has, and what they brought."""
-    weights = fusion.contributions(model.rule, made, chosen)
-    names = pa.array(model.rule.modalities, pa.string())
+def contributions_column(weights: dict[str, np.ndarray], there: np.ndarray) -> pa.Array:
+    """Column `CONTRIBUTIONS`: of each row the modalities it has (`there` bool[rows, modalities], in the order of `weights`), and
+    what they brought."""
+    names = pa.array(list(weights), pa.string())
     row, at = np.nonzero(there)
-    weight = np.stack([weights[name] for name in model.rule.modalities], 1)[row, at]
+    weight = np.stack(list(weights.values()), 1)[row, at]
     pairs = pa.StructArray.from_arrays(
         [names.take(pa.array(at)), pa.array(weight.astype(np.float64))], fields=list(CONTRIBUTIONS.value_type)
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -112,12 +113,19 @@ def _embedder(folder: str, key: str, kept: int) -> Callable:
 
 def _pieces(batches: Iterator[pa.RecordBatch], folder: str, key: str, kept: int):
     """(model, decoders, rows, what `model.answer` reads of them), `ROWS` rows at a time."""
+    for found, pool, rows in pieces(batches, lambda: model.load(folder, key)):
+        yield found, pool, rows, pa.RecordBatch.from_arrays(rows.columns[kept:], names=[*READ, "region"])
+
+
+def pieces(
+    batches: Iterator[pa.RecordBatch], load: Callable[[], Any]
+) -> Iterator[tuple[Any, Executor, pa.RecordBatch]]:
+    """(what `load` gives, decoders of pictures, rows), `ROWS` rows at a time, with torch on one thread."""
     import torch
 
     torch.set_num_threads(1)  # Spark runs a task on each core
-    found = model.load(folder, key)
+    found = load()
     with ThreadPoolExecutor(DECODERS) as pool:
         for batch in batches:
             for at in range(0, batch.num_rows, ROWS):
-                rows = batch.slice(at, ROWS)
-                yield found, pool, rows, pa.RecordBatch.from_arrays(rows.columns[kept:], names=[*READ, "region"])
+                yield found, pool, batch.slice(at, ROWS)

@@ -371,12 +371,15 @@ def _learnt(work: Path, parts: list[str], told: Told, spark: SparkSession) -> di
 
 
 def _towers(modality: str, home: Path, parts: list[str], told: Told) -> list[Tower]:
-    """A tower for each fold, which learns from the others and answers of it; the last one learns from all."""
+    """A tower for each fold, which learns from the others and answers of it; the last one learns from all. A rule that learns
+    nothing asks for no answers about folds."""
+    from shelfmark.multimodal import fit_fusion
+
     learning = [name for name in parts if name.startswith("fold-")]
     folds = sorted({name.removesuffix(f"-{ASKED}") for name in learning})
     made = _description(modality, len(told.counts), told.how), _plan(told.how, modality)
     out = []
-    for fold in folds if len(folds) > 1 else []:
+    for fold in folds if len(folds) > 1 and told.how.fusion not in fit_fusion.PLAIN else []:
         if f"{fold}-{ASKED}" in parts:
             own = [name for name in learning if name.removesuffix(f"-{ASKED}") != fold]
             out.append(Tower(modality, str(home / f"{modality}-{fold}"), own, [f"{fold}-{ASKED}"], *made))
@@ -495,7 +498,7 @@ def _fused(
     some = np.any([~np.isnan(values).any(1) for values in learning.values()], axis=0)
     learning, truth = {name: values[some] for name, values in learning.items()}, side.labels[some]
     fitted = partial(fit_fusion.fit, outputs=learning, truth=truth, seed=how.seed, group=side.group[some], kind=kind)
-    names = [how.fusion] if how.fusion != "auto" else [name for name in fusion.RULES if name != "early"]
+    names = [how.fusion] if how.fusion != "auto" else fit_fusion.tried(classes)
     rules = {name: fitted(name, classes=classes) for name in names}
     tune = outputs_of(seen, ["tune"], sides["tune"].row, classes)
     alone = fitted("mean", classes=classes)
@@ -536,30 +539,37 @@ def _written(
     for name, tower in seen.items():
         shutil.copytree(tower.folder, folder / name, dirs_exist_ok=True)
 
-    _spaced(folder, cache, seen, told)
+    space = _spaced(folder, cache, seen, told)
 
     def judged(name: str) -> model.Judged:
         side = sides[name]
         return model.Judged(outputs_of(seen, [name], side.row, len(told.counts)), side.labels, side.nodes, side.region)
 
     about = {"support": {category: int(n) for category, n in zip(told.order, told.counts)}}
+    about |= {"candidates": told.how.candidates}
     fitted = model.write(
         folder, rule, encoding(told.how), told.nodes, told.tree, told.version, judged("calibrate"),
         told.settings.decision, targets, told.facts, about,
     )  # fmt: skip
-    return fitted, model.measure(model.load(str(folder), answers.checksum(folder)), judged("tune"))
+    measured = model.measure(model.load(str(folder), answers.checksum(folder)), judged("tune"))
+    return fitted, measured | {"candidate_recall": space}
 
 
-def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], told: Told) -> None:
-    """Write the space of vectors and the prototypes of the categories (embeddings.py), learnt of a sample of training rows."""
+RECALLED = (1, 10, 50)
+"""Candidates by nearest prototype of which it is told how often the right category is among them."""
+
+
+def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], told: Told) -> dict[str, float]:
+    """Write the space of vectors and the prototypes of the categories (embeddings.py), learnt of a sample of training rows. Gives the
+    recall on the tune side by the number of candidates."""
     from shelfmark.multimodal import embeddings, loop, towers
 
     if told.how.multi_label:
-        return  # a mean of products of several categories is the prototype of none
+        return {}  # a mean of products of several categories is the prototype of none
     parts = sorted(path.name for path in cache.iterdir() if path.name.endswith(ASKED))
     sample = data.open_cache(cache, parts) if parts else None
     if sample is None or not sample.rows:
-        return
+        return {}
     sample = sample._replace(groups=sample.groups[:: -(-sample.rows // SPACE_ROWS)])
     features: dict[str, np.ndarray] = {}
     for name in seen:
@@ -567,3 +577,11 @@ def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], told: Told) -> N
     space = embeddings.learn(features, labels)
     made = embeddings.prototypes(embeddings.vectors(space, features), labels, len(told.counts))
     embeddings.save(space, made, folder)
+    if not (cache / "tune").is_dir():
+        return {}
+    tune = data.open_cache(cache, ["tune"])
+    features = {name: loop.features(towers.load(folder / name), tune) for name in seen}
+    labels = next(iter(features.values()))[0]
+    vectors = embeddings.vectors(space, {name: found for name, (_, found) in features.items()})
+    near, _ = embeddings.nearest(vectors[labels >= 0], made, max(RECALLED), exact=True)
+    return {str(k): embeddings.recall(near[:, :k], labels[labels >= 0]) for k in RECALLED if len(near)}

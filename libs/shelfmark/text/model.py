@@ -302,10 +302,24 @@ def answer(model: Model, tokens: pa.Array, facts: pa.Array, top_k: int, region: 
             for at in range(0, len(tokens), step)
         ]
         return Answer(*(np.concatenate(columns) for columns in zip(*pieces)))
+    said = chances(model, tokens, facts)
+    rules = answers.Rules(model.thresholds, model.curves, model.scope, model.roll_up_depth)
+    return answers.answered(*said, region, model.tree, rules, top_k)
+
+
+class Chances(NamedTuple):
+    """Probabilities float32[rows, categories] before any curve, how well the best fits float32[rows], whether a word is known."""
+
+    chances: np.ndarray
+    fit: np.ndarray
+    known: np.ndarray
+
+
+def chances(model: Model, tokens: pa.Array, facts: pa.Array) -> Chances:
+    """What `answer` decides upon; all rows at once."""
     idf = model.arrays["idf"]
     texts = kernel.weigh(*grams(tokens, model.text), model.arrays["lookup"], idf)
     rows = joined(model.facts.rows(facts), texts, model.facts.cuts, len(idf))
-    chances, fit = scored(model.arrays, *rows)
-    to_chances(chances, model.evidence)
-    rules = answers.Rules(model.thresholds, model.curves, model.scope, model.roll_up_depth)
-    return answers.answered(chances, fit, np.diff(texts[0]) > 0, region, model.tree, rules, top_k)
+    found, fit = scored(model.arrays, *rows)
+    to_chances(found, model.evidence)
+    return Chances(found, fit, np.diff(texts[0]) > 0)

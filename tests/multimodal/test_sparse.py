@@ -1,0 +1,74 @@
+"""Adagrad of embedding tables: what torch's own does, whatever a gradient looks like."""
+
+import copy
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from shelfmark.multimodal.sparse import SparseAdagrad, joined, parts
+
+ROWS, WIDTH = 50, 8
+
+
+def table(seed=0):
+    return torch.nn.Parameter(torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(seed)))
+
+
+def gradient(ids, seed):
+    values = np.random.default_rng(seed).normal(size=(len(ids), WIDTH)).astype(np.float32)
+    return joined(np.array(ids, np.int32), values, ROWS)
+
+
+def test_it_moves_rows_as_torch_does():
+    ours, theirs = table(), table()
+    one, other = SparseAdagrad([ours], lr=0.1), torch.optim.Adagrad([theirs], lr=0.1)
+    for step, ids in enumerate(([3, 7, 3, 49, 0], [7, 7, 7], [], [1, 2, 3])):
+        for weight, optimiser in ((ours, one), (theirs, other)):
+            weight.grad = gradient(ids, step)
+            optimiser.step()
+        torch.testing.assert_close(ours.data, theirs.data, rtol=1e-5, atol=1e-6)
+    assert torch.equal(ours.data[10:40], table().data[10:40])  # what no batch touched stays
+    torch.testing.assert_close(one.state[ours]["sum"], other.state[theirs]["sum"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_rate_of_zero_moves_nothing_and_no_gradient_is_no_step():
+    weight = table()
+    optimiser = SparseAdagrad([weight], lr=0.1)
+    optimiser.step()
+    assert not optimiser.state[weight]
+    optimiser.param_groups[0]["lr"] = 0.0
+    weight.grad = gradient([1, 1], 5)
+    optimiser.step()
+    assert torch.equal(weight.data, table().data)
+
+
+def test_the_gradient_is_sent_with_each_row_once():
+    weight = table()
+    optimiser = SparseAdagrad([weight])
+    assert [len(one) for one in optimiser.summed(weight)] == [0, 0]
+    weight.grad = gradient([9, 4, 9, 9], 6)
+    ids, values = optimiser.summed(weight)
+    assert ids.tolist() == [9, 4]
+    again, _ = optimiser.summed(weight)  # nothing is left of the first time
+    assert again.tolist() == [9, 4]
+    whole = weight.grad.to_dense().numpy()
+    np.testing.assert_allclose(values, whole[[9, 4]], rtol=1e-5, atol=1e-6)
+    sent, _ = parts(joined(ids, values, ROWS))
+    assert sent.tolist() == [9, 4]
+
+
+def test_it_goes_on_from_its_state():
+    weight, kept = table(), table()
+    one, other = SparseAdagrad([weight], lr=0.1), SparseAdagrad([kept], lr=0.1)
+    weight.grad = gradient([2, 5], 1)
+    one.step()
+    kept.data.copy_(weight.data)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for of, optimiser in ((weight, one), (kept, other)):
+        of.grad = gradient([5, 6], 2)
+        optimiser.step()
+    assert torch.equal(weight.data, kept.data)
