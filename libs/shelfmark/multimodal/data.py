@@ -49,6 +49,10 @@ SCHEMA = pa.schema(
 WRITTEN = pa.schema([("part", pa.string()), ("file", pa.string()), ("rows", pa.int64())])
 
 
+FILE_GROUPS = 64  # row groups of a file: its footer has some kilobytes of each
+FILES = 64  # whose footers are held: 20 MB, however many rows there are
+
+
 class Group(NamedTuple):
     """A row group, or a piece of one: file, number of the group in it, rows, and the first of them in the group."""
 
@@ -91,6 +95,7 @@ def write(
     that is tried again writes another, so the caller keeps the files of this answer alone (`seal`).
     """
     writers: dict[str, _Writer] = {}
+    done = []
     try:
         for batch in batches:
             names = batch.column("part").to_pylist() if "part" in batch.schema.names else ["all"] * batch.num_rows
@@ -100,7 +105,12 @@ def write(
                 if part not in writers:
                     writers[part] = _Writer(Path(folder) / part, group_rows)
                 writers[part].add(table.filter(pa.array(parts == part)) if len(set(names)) > 1 else table)
-        done = [(part, writer.close(), writer.rows) for part, writer in writers.items()]
+                if writers[part].full:
+                    writer, rest = writers[part], writers[part].rest()
+                    done.append((part, writer.close(), writer.rows))
+                    writers[part] = _Writer(Path(folder) / part, group_rows)
+                    writers[part].add(rest)
+        done += [(part, writer.close(), writer.rows) for part, writer in writers.items()]
     except BaseException:
         for writer in writers.values():
             writer.abandon()
@@ -145,6 +155,17 @@ class _Writer:
             table = pa.concat_tables(self.waiting)
             self.file.write_table(table.slice(0, rows), row_group_size=self.group_rows)
             self.waiting, self.count = [table.slice(rows)], self.count - rows
+
+    @property
+    def full(self) -> bool:
+        return self.rows - self.count >= FILE_GROUPS * self.group_rows
+
+    def rest(self) -> pa.Table:
+        """What is not written yet; it is another file's from now on."""
+        table = pa.concat_tables(self.waiting)
+        self.rows -= table.num_rows
+        self.waiting, self.count = [], 0
+        return table
 
     def close(self) -> str:
         self._flush(self.count)
@@ -325,7 +346,7 @@ def _read(cache: Cache, group: Group, modalities: tuple[str, ...]) -> pa.Table:
     return table.slice(group.start, group.rows)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=FILES)
 def _metadata(path: Path) -> pq.FileMetaData:
     """A file's footer, read once: with thousands of row groups it takes longer to read than one of them."""
     return pq.read_metadata(path)
