@@ -189,5 +189,5 @@ def test_a_resumed_pipeline_runs_only_what_is_missing(spark, demo_settings):
     lake = open_lake(demo_settings)
     said = io.StringIO()
     assert pipeline.run(demo_settings, Console(file=said, width=120), "20260101-demo", None, force=False) == 0
-    assert said.getvalue().count("this run id published it before") == 9
-    assert len([commit for commit in lake.log() if commit.metadata["run_id"] == "20260101-demo"]) == 9
+    assert said.getvalue().count("this run id published it before") == 10
+    assert len([commit for commit in lake.log() if commit.metadata["run_id"] == "20260101-demo"]) == 10

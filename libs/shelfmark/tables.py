@@ -660,8 +660,9 @@ TABLES: dict[str, Table] = {
                 Field(
                     "contributions",
                     "array<struct<modality:string,weight:double>>",
-                    "what title, description, picture and fields each brought to the best leaf: Shapley values of the logarithm "
-                    "of its probability, above 0 for it, below 0 against it; null for models of text alone",
+                    "what title, description, picture and fields (of an ensemble also its text model, as text) each brought to the "
+                    "best leaf: Shapley values of the logarithm of its probability, above 0 for it, below 0 against it; null for "
+                    "models of text alone",
                 ),
             ),
             ("product_id", "region", "model", "run_date"),
