@@ -252,8 +252,9 @@ class Multimodal(Section):
         description="folds of the training rows: fusion learns from towers' answers about folds they had not seen; 1: from "
         "the tune side, at less than half the training",
     )
-    fusion: Literal["auto", "max", "mean", "ridge", "gated", "policy"] = Field(
-        "auto", description="rule that fuses the towers' answers; auto: the best on the tune side"
+    fusion: Literal["auto", "max", "mean", "ridge", "gated", "policy", "early"] = Field(
+        "auto",
+        description="rule that fuses the towers' answers, early: their features; auto: the best rule of answers on the tune side",
     )
     modalities: list[Literal["title", "description", "picture", "fields"]] = Field(
         ["title", "description", "picture", "fields"], min_length=1, description="what there are towers for"
@@ -305,7 +306,9 @@ class Multimodal(Section):
     )
     mixed_precision: bool = Field(True, description="half precision on CUDA")
     compression: bool = Field(False, description="gradients travel between Horovod ranks as half precision")
-    modality_dropout: float = Field(0.2, ge=0, lt=1, description="chance that fusion learns a row without a modality")
+    modality_dropout: float = Field(
+        0.2, ge=0, lt=1, description="chance that early fusion learns a row without one of its modalities"
+    )
     seed: int = Field(42, description="seed of weights, order and dropout")
     launcher: Literal["auto", "in_process", "horovod", "torch_distributor"] = Field(
         "auto", description="where ranks run; auto: horovod where it is built and there are two ranks or more"

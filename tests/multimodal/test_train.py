@@ -128,6 +128,19 @@ def test_a_killed_training_encodes_nothing_again_and_ends_alike(tables, first, t
     assert again["checksum"] == first[1]["checksum"]
 
 
+def test_early_fusion_joins_features_and_bears_a_missing_picture(tables, tmp_path):
+    told = trained(tables, tmp_path, fusion="early", modality_dropout=0.3)
+    rules = told["metrics"]["rules"]
+    assert set(rules) == {"early", "title", "picture", "fields"}
+    assert rules["early"]["accuracy"] > max(rules[name]["accuracy"] for name in ("title", "picture"))
+    assert told["metrics"]["fusion"] == "early"
+    rows, images, _ = tables
+    asked = rows.where("side = 'test' AND category_id != 'rare'").withColumnRenamed("category_id", "truth")
+    for pictures, least in ((images, 0.75), (None, 0.55)):
+        said = predict.predict(asked, tmp_path / "model", pictures, 1, ("truth",), told["checksum"]).collect()
+        assert sum(row.top_k[0].category_id == row.truth for row in said) / len(said) > least
+
+
 def test_several_labels_a_product(spark, tables, tmp_path):
     rows, images, taxonomy = tables
     more = rows.select("product_id", "category_id").unionByName(

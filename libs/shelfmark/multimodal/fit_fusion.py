@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 HELD = 5  # one leak group in so many is held out to stop by
 PLAIN = ("max", "mean")
 """Rules that learn nothing."""
+ON_TUNE = (*PLAIN, "early")
+"""Rules that need no answers about folds: the features of two folds' towers are two languages, so `early` learns on the tune side."""
 MANY = 250  # categories above which `tried` leaves the policy out: with 4 modalities 416 take ten minutes on two cores
 MEMBERS = 3  # of a policy: each has another fifth held out, and learns from what the others stop by; their scores are averaged
 ENOUGH = 300  # rows of a set of modalities that something is learnt from; below that they are fused by the mean
@@ -79,6 +81,7 @@ def fit(
     sets: list[tuple[str, ...]] | None = None,
     threads: int = 1,
     reweight: How = "sqrt",
+    dropout: float = DROPOUT,
 ) -> fusion.Rule:
     """A rule learnt of towers' outputs of rows that the towers did not learn from.
 
@@ -87,7 +90,8 @@ def fit(
     group: uint64 hashes of leak groups, so that what is held out is not look-alikes of what is learnt; by default each
     row is its own. sets: of modalities that get parameters of their own; by default all. threads: of torch; two on a busy
     machine wait for each other most of the time. reweight: class weights of a policy of one label, on top of `weights`: on
-    fashion `sqrt` costs 0.0004 of accuracy and brings 0.008 of macro-F1.
+    fashion `sqrt` costs 0.0004 of accuracy and brings 0.008 of macro-F1. dropout: chance that `early` learns a row without one of
+    its modalities.
 
     Raises `ValueError` for an unknown rule or kind, or shapes that differ.
     """
@@ -111,7 +115,7 @@ def fit(
     held = folds == 0
     if name == "early":
         with torch_threads(threads):
-            return _early(rule, outputs, truth, weights, held, known, there, seed)
+            return _early(rule, outputs, truth, weights, held, known, there, seed, dropout)
     if name == "policy" and kind == "multiclass":
         boost = class_weights(np.bincount(truth[known], minlength=classes), reweight).astype(np.float32)
         weights = np.where(known, weights * boost[np.maximum(truth, 0)], weights)
@@ -385,7 +389,7 @@ def _gated(sample: Sample, kind: str, seed: int) -> tuple[dict[str, np.ndarray],
 # -- early fusion -------------------------------------------------------------------------------------------------
 
 
-def _early(rule, features, truth, weights, held, known, there, seed: int) -> fusion.Rule:
+def _early(rule, features, truth, weights, held, known, there, seed: int, dropout: float) -> fusion.Rule:
     """A dense network over all features, each modality of a row left out by chance while it learns."""
     import torch
 
@@ -416,7 +420,7 @@ def _early(rule, features, truth, weights, held, known, there, seed: int) -> fus
     rng, least, when, best = np.random.default_rng(seed), np.inf, 0, net
     for epoch in range(1, EPOCHS + 1):
         for some in torch.from_numpy(learn[rng.permutation(len(learn))]).split(BATCH):
-            kept = _dropped(rng, there[some.numpy()])
+            kept = _dropped(rng, there[some.numpy()], dropout)
             mask = np.concatenate([*(np.repeat(kept[:, [at]], w, 1) for at, w in enumerate(widths)), kept], 1)
             inputs = given[some] * torch.from_numpy(mask.astype(np.float32))
             steps.zero_grad()
@@ -436,7 +440,7 @@ def _early(rule, features, truth, weights, held, known, there, seed: int) -> fus
     return fusion.Rule(rule.name, kind, rule.modalities, rule.prior, {"early": part}, {"loss": least, "epochs": when})
 
 
-def _dropped(rng: np.random.Generator, there: np.ndarray) -> np.ndarray:
-    """Which modalities rows keep, each left out by `DROPOUT`; a row that would have none keeps what it has."""
-    kept = there & (rng.random(there.shape) >= DROPOUT)
+def _dropped(rng: np.random.Generator, there: np.ndarray, chance: float) -> np.ndarray:
+    """Which modalities rows keep, each left out by chance; a row that would have none keeps what it has."""
+    kept = there & (rng.random(there.shape) >= chance)
     return np.where(kept.any(1, keepdims=True), kept, there)

@@ -257,18 +257,31 @@ def outputs(
     return np.concatenate([batch["row"] for batch, _ in found]), np.concatenate([said for _, said in found])
 
 
+class Features(NamedTuple):
+    """Of rows: number int64 (n,), first category number int64 (n,), -1 where none is learnt, features float32 (n, d), NaN where the
+    modality is missing."""
+
+    row: np.ndarray
+    label: np.ndarray
+    values: np.ndarray
+
+
 @torch.inference_mode()
-def features(tower: torch.nn.Module, cache: data.Cache, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
-    """(first category number int64 (n,), -1 where none is learnt; features float32 (n, d), NaN where the modality is missing) of
-    all rows of a cache."""
+def features(tower: torch.nn.Module, cache: data.Cache, device: str = "cpu") -> Features:
+    """The features of all rows of a cache."""
     tower.eval()
-    labels, found = [], []
+    rows, labels, found = [], [], []
     for batch in data.all_rows(cache, modalities=(tower.modality,)):
         made = tower.features(towers.tensors(batch, device)).float().cpu().numpy()
         made[~batch["present"][tower.modality]] = np.nan
+        rows.append(batch["row"])
         labels.append(batch["label"].reshape(len(made), -1)[:, 0].astype(np.int64))
         found.append(made)
-    return np.concatenate(labels), np.concatenate(found)
+    if not found:
+        return Features(
+            np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, tower.head[-1].in_features), np.float32)
+        )
+    return Features(*(np.concatenate(one) for one in (rows, labels, found)))
 
 
 # -- checkpoints ------------------------------------------------------------------------------------------------------

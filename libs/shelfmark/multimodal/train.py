@@ -357,7 +357,8 @@ def _learnt(work: Path, parts: list[str], told: Told, spark: SparkSession) -> di
         raise DataRefused(f"no training row has any of {', '.join(how.modalities)}: there is nothing to learn from")
     towers = [one for name in there for one in _towers(name, work / "towers", parts, told)]
     tune = ["tune"] if "tune" in parts else learning[:1]
-    ranked = partial(_rank, towers=towers, cache=str(work / "cache"), tune=tune, loss=loss)
+    early = how.fusion == "early"
+    ranked = partial(_rank, towers=towers, cache=str(work / "cache"), tune=tune, loss=loss, early=early)
     with ExitStack() as watched:
         for one in towers:
             watched.enter_context(loop.watch(one.out, partial(_progress, Path(one.out).name)))
@@ -371,15 +372,15 @@ def _learnt(work: Path, parts: list[str], told: Told, spark: SparkSession) -> di
 
 
 def _towers(modality: str, home: Path, parts: list[str], told: Told) -> list[Tower]:
-    """A tower for each fold, which learns from the others and answers of it; the last one learns from all. A rule that learns
-    nothing asks for no answers about folds."""
+    """A tower for each fold, which learns from the others and answers of it; the last one learns from all. Some rules ask for no
+    answers about folds."""
     from shelfmark.multimodal import fit_fusion
 
     learning = [name for name in parts if name.startswith("fold-")]
     folds = sorted({name.removesuffix(f"-{ASKED}") for name in learning})
     made = _description(modality, len(told.counts), told.how), _plan(told.how, modality)
     out = []
-    for fold in folds if len(folds) > 1 and told.how.fusion not in fit_fusion.PLAIN else []:
+    for fold in folds if len(folds) > 1 and told.how.fusion not in fit_fusion.ON_TUNE else []:
         if f"{fold}-{ASKED}" in parts:
             own = [name for name in learning if name.removesuffix(f"-{ASKED}") != fold]
             out.append(Tower(modality, str(home / f"{modality}-{fold}"), own, [f"{fold}-{ASKED}"], *made))
@@ -394,8 +395,10 @@ def _progress(name: str, entry: dict[str, Any]) -> None:
     )
 
 
-def _rank(group, towers: list[Tower], cache: str, tune: list[str], loss: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a rank does: learn each tower, then answer of its share of the parts that are asked about."""
+def _rank(
+    group, towers: list[Tower], cache: str, tune: list[str], loss: dict[str, Any], early: bool
+) -> list[dict[str, Any]]:
+    """What a rank does: learn each tower, then answer of its share of the parts that are asked about; early: by its features."""
     from shelfmark.multimodal import loop
     from shelfmark.multimodal.towers import load
 
@@ -406,7 +409,10 @@ def _rank(group, towers: list[Tower], cache: str, tune: list[str], loss: dict[st
         for part in one.asked:
             whole = data.open_cache(cache, [part])
             mine = whole._replace(groups=whole.groups[group.rank :: group.size])
-            rows, said = loop.outputs(tower, mine, loss["multi_label"], group.device)
+            if early:
+                rows, _, said = loop.features(tower, mine, group.device)
+            else:
+                rows, said = loop.outputs(tower, mine, loss["multi_label"], group.device)
             path = Path(one.out) / f"answers-{part}-{group.rank}-of-{group.size}.npz"
             with open(path.with_name(f".{path.name}"), "wb") as file:
                 np.savez(file, rows=rows, said=said.astype(np.float16))
@@ -467,10 +473,12 @@ def _plan(how: Multimodal, modality: str):
 
 
 def outputs_of(seen: dict[str, Learnt], parts: list[str], rows: np.ndarray, classes: int) -> fusion.Outputs:
-    """The towers' answers of rows, by their numbers: NaN where a row was not asked about or lacks the modality."""
+    """The towers' answers of rows, by their numbers (for early fusion their features): NaN where a row was not asked about or lacks
+    the modality."""
     found = {}
     for name, tower in seen.items():
-        out = np.full((len(rows), classes), np.nan, np.float32)
+        width = next((said.shape[1] for _, said in tower.said.values()), classes)
+        out = np.full((len(rows), width), np.nan, np.float32)
         for part in parts:
             if part not in tower.said:
                 continue
@@ -497,11 +505,12 @@ def _fused(
     learning = outputs_of(seen, parts, side.row, classes)
     some = np.any([~np.isnan(values).any(1) for values in learning.values()], axis=0)
     learning, truth = {name: values[some] for name, values in learning.items()}, side.labels[some]
-    fitted = partial(fit_fusion.fit, outputs=learning, truth=truth, seed=how.seed, group=side.group[some], kind=kind)
+    fitted = partial(fit_fusion.fit, outputs=learning, truth=truth, seed=how.seed, group=side.group[some], kind=kind,
+                     dropout=how.modality_dropout, classes=classes)  # fmt: skip
     names = [how.fusion] if how.fusion != "auto" else fit_fusion.tried(classes)
-    rules = {name: fitted(name, classes=classes) for name in names}
+    rules = {name: fitted(name) for name in names}
     tune = outputs_of(seen, ["tune"], sides["tune"].row, classes)
-    alone = fitted("mean", classes=classes)
+    alone = rules[how.fusion] if how.fusion == "early" else fitted("mean")
     figures = {name: _figures(fusion.apply(rule, tune), sides["tune"], kind) for name, rule in rules.items()}
     figures |= {name: _figures(fusion.apply(alone, {name: tune[name]}), sides["tune"], kind) for name in seen}
     best = max(names, key=lambda name: figures[name].get("macro_f1", figures[name].get("micro_f1")) or 0)
@@ -573,7 +582,7 @@ def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], told: Told) -> d
     sample = sample._replace(groups=sample.groups[:: -(-sample.rows // SPACE_ROWS)])
     features: dict[str, np.ndarray] = {}
     for name in seen:
-        labels, features[name] = loop.features(towers.load(folder / name), sample)
+        _, labels, features[name] = loop.features(towers.load(folder / name), sample)
     space = embeddings.learn(features, labels)
     made = embeddings.prototypes(embeddings.vectors(space, features), labels, len(told.counts))
     embeddings.save(space, made, folder)
@@ -581,7 +590,7 @@ def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], told: Told) -> d
         return {}
     tune = data.open_cache(cache, ["tune"])
     features = {name: loop.features(towers.load(folder / name), tune) for name in seen}
-    labels = next(iter(features.values()))[0]
-    vectors = embeddings.vectors(space, {name: found for name, (_, found) in features.items()})
+    labels = next(iter(features.values())).label
+    vectors = embeddings.vectors(space, {name: found.values for name, found in features.items()})
     near, _ = embeddings.nearest(vectors[labels >= 0], made, max(RECALLED), exact=True)
     return {str(k): embeddings.recall(near[:, :k], labels[labels >= 0]) for k in RECALLED if len(near)}
