@@ -286,7 +286,8 @@ def models(request: challenger.Request, settings: Settings, console: Console, ru
         console.print(f"run {run_id} was published before; nothing is recorded again", highlight=False)
     for problem in filter(None, [done.notes.get("mirror_failed")]):
         console.print(problem, style="yellow", highlight=False, markup=False, soft_wrap=True)
-    return done.notes["decision"] | {"commit": done.commit.id}
+    decision = done.notes["publishing" if request.action == "publish" else "decision"]
+    return decision | {"commit": done.commit.id}
 
 
 def _counts(rows: dict[str, int]) -> str:

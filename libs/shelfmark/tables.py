@@ -705,7 +705,8 @@ TABLES: dict[str, Table] = {
                 Field(
                     "metric",
                     "string",
-                    "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, categories, coverage, "
+                    "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, micro_f1_listed, categories, "
+                    "coverage, "
                     "roll_up_share, review_share, coverage_all, ece, ece_by_chance, brier, bin_accuracy_<bin>, "
                     "bin_confidence_<bin>, precision, recall, f1, hierarchical_precision, hierarchical_recall, hierarchical_f1, "
                     "tree_distance, recall_at_1, recall_at_3, recall_at_5, aurc, aurc_perfect, macro_f1_head, macro_f1_middle, "
@@ -751,7 +752,7 @@ TABLES: dict[str, Table] = {
                 Field(
                     "metric",
                     "string",
-                    "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, categories, "
+                    "accuracy, accuracy_any, accuracy_accepted, accuracy_decided, macro_f1, weighted_f1, micro_f1_listed, categories, "
                     "coverage, roll_up_share, review_share, ece, ece_by_chance, brier, recall_at_1, recall_at_3, "
                     "recall_at_5, hierarchical_precision, hierarchical_recall, hierarchical_f1, tree_distance, aurc, "
                     "aurc_perfect, macro_f1_head, macro_f1_middle, macro_f1_tail, categories_head, categories_middle, "

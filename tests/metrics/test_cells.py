@@ -23,6 +23,7 @@ ROWS = st.lists(
         st.none() | st.integers(0, 7),
         st.integers(0, cells.BLOCKS - 1),
         st.booleans(),
+        *[st.none() | st.integers(0, 9)] * 3,
         st.none() | NAMES,
         st.just("*"),
         st.sampled_from(["de", "en", "fr", None]),
@@ -38,6 +39,9 @@ COLUMNS = {
     "rank": pa.int32(),
     "block": pa.int64(),
     "any_hit": pa.bool_(),
+    "labels": pa.int32(),
+    "labels_said": pa.int32(),
+    "labels_both": pa.int32(),
     "decided": pa.string(),
     "all": pa.string(),
     "language": pa.string(),
@@ -65,7 +69,7 @@ def above(category):
 def cell_by_cell(rows):
     """Cells of rows, one row after the other."""
     found = Counter()
-    for truth, said, confidence, decision, rank, block, any_hit, decided, _, language in rows:
+    for truth, said, confidence, decision, rank, block, any_hit, *labels, decided, _, language in rows:
         sure, hit = confidence or 0.0, truth == said
         inside, step = min(int(sure * 15), 14), int(curves.step(np.array([sure]))[0])
         sums = {
@@ -75,6 +79,7 @@ def cell_by_cell(rows):
             "decided": decision != "review",
             "decided_hits": decision != "review" and decided in above(truth),
             "squares": round((sure - hit) ** 2 * 1e6),
+            **{name: n or 0 for name, n in zip(cells.LABELS, labels)},
             "accepted": decision == "accept",
             "accepted_hits": decision == "accept" and hit,
             **{f"at_{k}": bool(rank) and rank <= k for k in (1, 3, 5)},

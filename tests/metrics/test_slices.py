@@ -115,7 +115,12 @@ def test_figures_of_a_slice_equal_those_of_its_rows_alone(products, sliced):
         accepted = [p for p in rows if p["decision"] == "accept"]
         sure = np.array([p["confidence"] for p in rows])
         bins = np.minimum((sure * 15).astype(int), 14)
+        # Leaves with a confidence of a half or more; each product is listed in one category.
+        likely = [[p["best"]] * (p["confidence"] >= 0.5) + [p["second"]] * (1 - p["confidence"] >= 0.5) for p in rows]
+        likely = [{one for one in some if one} for some in likely]
+        found = sum(p["truth"] in some for p, some in zip(rows, likely))
         expected = {
+            "micro_f1_listed": 2 * found / (len(rows) + sum(map(len, likely))),
             "accuracy": hits(rows).mean(),
             "coverage": len(accepted) / len(rows),
             "review_share": sum(p["decision"] == "review" for p in rows) / len(rows),

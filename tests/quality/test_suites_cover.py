@@ -27,7 +27,7 @@ ENUMERATIONS = {
         "accuracy", "accuracy_any", "accuracy_accepted", "accuracy_decided", "macro_f1", "weighted_f1", "categories",
         "coverage", "roll_up_share", "review_share", "coverage_all", "precision", "recall", "f1", "ece", "ece_by_chance",
         "checked_accuracy", "checked_accuracy_accepted", "checked_accuracy_decided", "checked_share",
-        "brier", *(f"bin_{what}_{at:02d}" for what in ("accuracy", "confidence") for at in range(15)),
+        "micro_f1_listed", "brier", *(f"bin_{what}_{at:02d}" for what in ("accuracy", "confidence") for at in range(15)),
         "hierarchical_precision", "hierarchical_recall", "hierarchical_f1", "tree_distance",
         *(f"recall_at_{k}" for k in (1, 3, 5)), "aurc", "aurc_perfect",
         *(f"{what}_{third}" for what in ("macro_f1", "categories") for third in ("head", "middle", "tail")),
@@ -35,7 +35,7 @@ ENUMERATIONS = {
     ("gold.slices", "slice"): {"all", "region", "language", "source", "brand", "brand_seen", "price", "title_length", "top_category"},
     ("gold.slices", "metric"): {
         "accuracy", "accuracy_any", "accuracy_accepted", "accuracy_decided", "macro_f1", "weighted_f1", "categories",
-        "coverage", "roll_up_share", "review_share", "ece", "ece_by_chance", "brier", "hierarchical_precision",
+        "coverage", "roll_up_share", "review_share", "ece", "ece_by_chance", "brier", "micro_f1_listed", "hierarchical_precision",
         "hierarchical_recall", "hierarchical_f1", "tree_distance", *(f"recall_at_{k}" for k in (1, 3, 5)), "aurc", "aurc_perfect",
         *(f"{what}_{third}" for what in ("macro_f1", "categories") for third in ("head", "middle", "tail")),
     },

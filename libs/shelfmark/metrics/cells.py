@@ -25,6 +25,9 @@ hold; NODE + 0, 1, 2 the same for it or anything below it; SUM holds the count `
 RANKS = (1, 3, 5)
 """Of recall@k: the truth is among the k likeliest categories."""
 
+LABELS = ("labels", "labels_said", "labels_both")
+"""Categories a product is listed in, leaves said with a confidence of a half or more, and those that are both."""
+
 SUMS = (
     "rows",
     "hits",  # the best leaf is the truth
@@ -37,6 +40,7 @@ SUMS = (
     "errors",  # the best leaf is another than the truth
     "edges",  # in the tree between the two, of all errors
     "squares",  # (confidence - right)^2 in millionths
+    *LABELS,
     *(f"bin_{what}_{at:02d}" for what in ("rows", "hits", "confidence") for at in range(kernel.BINS)),
     *(f"step_{what}_{at:02d}" for what in ("rows", "hits") for at in range(curves.STEPS)),
 )
@@ -68,7 +72,7 @@ class Groups:
 def count(batches: Iterable[pa.RecordBatch], groups: Groups, taxonomy: tree.Tree) -> Iterator[pa.RecordBatch]:
     """Cells of measured predictions, as batches of `CELL`.
 
-    Columns taken: truth (never null), predicted (best leaf, may be null), any_hit (boolean: it is a listed category),
+    Columns taken: truth (never null), predicted (best leaf, may be null), any_hit (boolean: it is a listed category), `LABELS`,
     confidence (in it, 0 to 1), decision, decided (category decided on), rank (of the truth among the likeliest, from 1; 0 or
     null: it is not among them), block, and one text column for each slice.
     """
@@ -145,6 +149,7 @@ def _sums(column: dict[str, pa.Array], truth, said, named, hits, above) -> list[
         "errors": wrong,
         "edges": np.where(wrong, tree.edges(truth, said), 0),
         "squares": np.round((sure - hits) ** 2 * kernel.MILLION),
+        **{name: column[name].fill_null(0).to_numpy(zero_copy_only=False) for name in LABELS},
     }
     binned = {"bin_rows_00": None, "bin_hits_00": hits, "bin_confidence_00": np.round(sure * kernel.MILLION)}
     return [(name, 1, 0, weight) for name, weight in flat.items()] + [

@@ -126,7 +126,9 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
     Columns region, decision, truth (primary label; null where the product is not on `side` or has none), predicted
     (best leaf), decided (category decided on), any_hit (best leaf is a label of the product), foreign (prediction of
     another model version than `version`), confidence (in the best leaf), rank (of the truth in top_k, from 1; 0: not in
-    it), product_id, block (of its leak group, 0 to 99). Off `side` categories, rank and block are null: nothing is carried
+    it), labels (categories the product is listed in), labels_said (leaves in top_k with a confidence of a half or more),
+    labels_both (of these the ones it is listed in), product_id, block (of its leak group, 0 to 99). Off `side`
+    categories, labels, rank and block are null: nothing is carried
     along that is not counted.
     """
     truth = truth_of(labels, splits, side, version.taxonomy_version)
@@ -145,6 +147,10 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
             best.getField("category_id").alias("best"),
             best.getField("confidence").alias("confidence"),
             F.col("top_k.category_id").alias("likeliest"),
+            F.expr(
+                "array_distinct(transform(filter(top_k, one -> one.confidence >= 0.5 and one.category_id is not null), "
+                "one -> one.category_id))"
+            ).alias("likely"),
             "category_id",
             foreign.alias("foreign"),
         )
@@ -159,6 +165,9 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
             "foreign",
             "confidence",
             F.expr("array_position(likeliest, truth)").alias("rank"),
+            F.when(measured, F.size("listed")).alias("labels"),
+            F.when(measured, F.size("likely")).alias("labels_said"),
+            F.when(measured, F.size(F.array_intersect("likely", "listed"))).alias("labels_both"),
             "product_id",
             F.when(measured, F.col("block")).alias("block"),
         )

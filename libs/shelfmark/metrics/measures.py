@@ -105,6 +105,8 @@ def _of_rows(counted: Counts, total: int) -> Iterator[Figure]:
     yield _proportion(counted, LEAF, "review_share", rows - decided, rows)
     yield _drawn(counted, LEAF, "macro_f1", _macro(counted.classes), total)
     yield _drawn(counted, LEAF, "weighted_f1", bootstrap.weighted_f1(counted.classes), total)
+    labels, said, both = (counted.of(name) for name in cells.LABELS)
+    yield _drawn(counted, LEAF, "micro_f1_listed", kernel.share(2 * both, labels + said), total)
     yield Figure(LEAF, "categories", float((counted.classes[0, 0] > 0).sum()), total)
     yield _drawn(counted, LEAF, "brier", kernel.share(counted.of("squares") / kernel.MILLION, rows), total)
     bins = [counted.run(f"bin_{what}_00", kernel.BINS)[0] for what in ("rows", "hits", "confidence")]

@@ -151,6 +151,7 @@ def faceted(rows: DataFrame, catalogue: DataFrame, learnt: DataFrame, tops: Data
         "truth",
         "predicted",
         "any_hit",
+        *cells.LABELS,
         "confidence",
         "decision",
         "decided",
