@@ -1,6 +1,7 @@
 """The three launchers give the same losses on one rank and two, and ranks that die are started again."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,32 @@ def test_two_horovod_ranks_have_the_losses_of_one(spark, folder, alone, tmp_path
 def test_two_ranks_of_torch_distributor_have_the_losses_of_one(spark, folder, alone, tmp_path):
     found = launcher.run(training(tmp_path, folder), 2, "torch_distributor", spark, threads=1)
     assert curve(found) == pytest.approx(alone, **ALIKE)
+
+
+@pytest.mark.skipif(not BUILT, reason="Horovod is not built here")
+def test_a_signal_ends_the_ranks_and_then_the_driver_as_it_would_have():
+    from horovod.runner import gloo_run
+
+    came = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+        mine = signal.getsignal(signal.SIGTERM)
+        with launcher.own_signals():
+            event = gloo_run.register_shutdown_event()  # what Horovod calls before it starts ranks
+            assert signal.getsignal(signal.SIGTERM) is not mine
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert event.wait(5)
+            assert came == []
+        assert came == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) is mine
+        with launcher.own_signals():
+            gloo_run.register_shutdown_event()
+        assert came == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGINT) is before[signal.SIGINT]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @DYING

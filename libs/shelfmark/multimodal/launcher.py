@@ -13,9 +13,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -257,18 +259,56 @@ def _horovod(rank: Callable[[], Any], ranks: int, spark: Any) -> Any:
 
     # Ranks find modules as this process does, from whichever folder Spark starts them in.
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _paths())), "HOROVOD_GLOO_TIMEOUT_SECONDS": "300"}
-    answers = horovod.spark.run(
-        rank,
-        num_proc=ranks,
-        start_timeout=START_SECONDS,
-        env=env,
-        use_gloo=True,
-        stdout=_Said(logging.INFO),
-        stderr=_Said(logging.WARNING),
-        verbose=0,
-        prefix_output_with_timestamp=False,
-    )
+    with own_signals():
+        answers = horovod.spark.run(
+            rank,
+            num_proc=ranks,
+            start_timeout=START_SECONDS,
+            env=env,
+            use_gloo=True,
+            stdout=_Said(logging.INFO),
+            stderr=_Said(logging.WARNING),
+            verbose=0,
+            prefix_output_with_timestamp=False,
+        )
     return _answer(answers[0])
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """While this is open, a signal to end (SIGINT, SIGTERM) ends Horovod's ranks, and then does here what it would have done.
+
+    Horovod takes these signals for its ranks and never gives them back: a driver could not be stopped any more, and a gang that a
+    person stopped would be started again.
+    """
+    from horovod.runner import gloo_run
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    taken, came = gloo_run.register_shutdown_event, []
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def register() -> threading.Event:
+        event = threading.Event()
+
+        def told(number: int, frame: Any) -> None:
+            came.append(number)
+            event.set()
+
+        for number in kept:
+            signal.signal(number, told)
+        return event
+
+    gloo_run.register_shutdown_event = register
+    try:
+        yield
+    finally:
+        gloo_run.register_shutdown_event = taken
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            os.kill(os.getpid(), number)
 
 
 class _Said:
