@@ -74,9 +74,9 @@ def facts(*rows):
 
 
 def test_a_number_is_its_logarithm_and_a_word_is_one():
-    row = np.array(encode.fields(facts([("price", "₹1,023")]), 64)[0].as_py())
+    (row,) = encode.spread(encode.fields(facts([("price", "₹1,023")]), 64), 64)
     assert np.abs(row[row != 0]) == pytest.approx([np.log(1024)])
-    red, blue = (np.array(encode.fields(facts([("colour", name)]), 64)[0].as_py()) for name in ("Red", "blue"))
+    red, blue = encode.spread(encode.fields(facts([("colour", "Red")], [("colour", "blue")]), 64), 64)
     assert np.abs(red[red != 0]) == pytest.approx([1])
     assert np.flatnonzero(red) != np.flatnonzero(blue)
 
@@ -84,6 +84,10 @@ def test_a_number_is_its_logarithm_and_a_word_is_one():
 def test_a_product_without_facts_is_missing_and_a_fact_without_value_is_not():
     found = encode.fields(facts(None, [], [("colour", None)], [("colour", "red")]), 32)
     assert [one is None for one in found.to_pylist()] == [True, True, False, False]
+    # In the narrowest table all facts meet: they are added up with their signs.
+    met = encode.spread(encode.fields(facts([("a", "2"), ("b", "5"), ("c", "x")], None), 1), 1)
+    alone = [encode.spread(encode.fields(facts([one]), 1), 1)[0, 0] for one in (("a", "2"), ("b", "5"), ("c", "x"))]
+    np.testing.assert_allclose(met, [[sum(alone)], [0]], rtol=1e-6)
 
 
 def picture(colour, size=(60, 80), kind="JPEG", mode="RGB"):

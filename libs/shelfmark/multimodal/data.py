@@ -41,6 +41,7 @@ from shelfmark.errors import UsageError
 from shelfmark.multimodal import encode
 from shelfmark.multimodal.encode import Encoding
 
+FORMAT = 2  # of what a cache keeps
 AHEAD = 3  # batches made before they are asked for
 PIECES = 4  # of a lane at the least: with one or two, lanes differ much in length, and the long ones leave rows out
 SCHEMA = pa.schema(

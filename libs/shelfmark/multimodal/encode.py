@@ -198,7 +198,7 @@ def _lists(indptr: np.ndarray, values: pa.Array, missing: np.ndarray) -> pa.List
 
 
 def fields(facts: pa.Array, width: int) -> pa.ListArray:
-    """Facts as `width` numbers a row, list<float32>, null where there are none.
+    """Facts of a row as pairs of a column below `width` and an amount, list<float32>, null where there are none: see `spread`.
 
     A fact that is a number goes to a column of its name as sign * ln(1 + |value|); any other to one of its name and
     value as 1. Columns are hashes, as is the sign a fact is added with, so that two that meet cancel on average.
@@ -218,11 +218,17 @@ def fields(facts: pa.Array, width: int) -> pa.ListArray:
     column = ((hashed >> np.uint64(33)) % np.uint64(width)).astype(np.int64)
     sign = np.where(hashed & np.uint64(1), 1.0, -1.0)
     amount = np.where(number, np.sign(value) * np.log1p(np.abs(value)), 1.0) * sign
-    rows = np.repeat(np.arange(len(facts)), count)
-    out = np.bincount(rows * width + column, amount, len(facts) * width).astype(np.float32)
-    kept = out.reshape(len(facts), width)[~missing].reshape(-1)
-    indptr = np.concatenate([[0], np.cumsum(~missing) * width]).astype(np.int32)
-    return _lists(indptr, pa.array(kept), missing)
+    pairs = np.stack([column, amount], 1).astype(np.float32).ravel()
+    indptr = np.concatenate([[0], 2 * np.cumsum(count)]).astype(np.int32)
+    return _lists(indptr, pa.array(pairs), missing)
+
+
+def spread(pairs: pa.ListArray, width: int) -> np.ndarray:
+    """`fields` as `width` numbers a row, float32 (n, width): most are 0, so a cache keeps the others."""
+    count = pc.fill_null(pc.list_value_length(pairs), 0).to_numpy(zero_copy_only=False) // 2
+    column, amount = pairs.flatten().to_numpy(zero_copy_only=False).reshape(-1, 2).T
+    place = np.repeat(np.arange(len(pairs)), count) * width + column.astype(np.int64)
+    return np.bincount(place, amount, len(pairs) * width).astype(np.float32).reshape(len(pairs), width)
 
 
 def _hashes(texts: pa.Array) -> np.ndarray:
@@ -316,8 +322,7 @@ def batch(rows: pa.Table, how: Encoding, modalities: tuple[str, ...] = MODALITIE
         if name in TEXTS:
             out[name] = _padded(column)
         elif name == "fields":
-            out[name] = np.zeros((len(column), how.width), np.float32)
-            out[name][present] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, how.width)
+            out[name] = spread(column, how.width)
         else:
             out[name] = np.full((len(column), how.size, how.size, 3), 255, np.uint8)
             at = np.flatnonzero(present)

@@ -199,7 +199,7 @@ def encoding(how: Multimodal) -> encode.Encoding:
 
 def _work(home: Path, key: str, settings: Settings) -> Path:
     """The folder of this training, by what it depends on; those of others are removed."""
-    told = [key, settings.multimodal.model_dump(), settings.text.min_support, settings.text.facts]
+    told = [data.FORMAT, key, settings.multimodal.model_dump(), settings.text.min_support, settings.text.facts]
     told = json.dumps(told, sort_keys=True)
     name = hashlib.sha256(told.encode()).hexdigest()[:16]
     home.mkdir(parents=True, exist_ok=True)
