@@ -107,5 +107,5 @@ def test_from_nothing_to_join_to_the_predictions_of_the_catalogue(spark, tmp_pat
     }
     assert accuracy["ensemble"] > accuracy["text"] + 0.02
     assert accuracy["ensemble"] > accuracy["multimodal"] - 0.02
-    app(["models", "list", "--model", "ensemble", "--home", home], standalone_mode=False)
+    app(["models", "list", "--home", home], standalone_mode=False)
     assert versions["ensemble"].model_version in capsys.readouterr().out
