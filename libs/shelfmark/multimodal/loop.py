@@ -77,6 +77,8 @@ def train(
     steps = data.steps(source.rows, batch)
     torch.manual_seed(plan.seed)
     tower = towers.build(description).to(device)
+    if loss["multi_label"]:
+        towers.begin_at(tower, loss["counts"] / max(source.rows, 1))
     if device != "cpu":
         tower = tower.to(memory_format=torch.channels_last)
     optimisers = make_optimisers(tower, plan, group.size)
