@@ -82,6 +82,14 @@ def test_it_stops_when_epochs_bring_nothing_more(folder, tmp_path):
     assert history[-1]["macro_f1"] <= max(one["macro_f1"] for one in history[:-1])
 
 
+def test_with_several_labels_it_goes_on_while_the_loss_falls(tmp_path):
+    goal, tower = _several(tmp_path / "c", 32, 40)
+    plan = loop.Plan(epochs=12, batch=64, patience=2, rate=5e-4)
+    history = loop.train(GROUP, tmp_path / "run", tmp_path / "c", ["all"], ["all"], tower, goal, plan)["history"]
+    assert [one["macro_f1"] for one in history[:3]] == [0, 0, 0]  # no category is more likely than not
+    assert len(history) == 12
+
+
 def test_other_settings_start_anew(folder, tmp_path):
     first = training(tmp_path, folder, {"epochs": 1})(GROUP)
     other = training(tmp_path, folder, {"epochs": 1, "rate": 1e-4})(GROUP)
