@@ -1,4 +1,5 @@
-"""The real fashion set as examples for towers, and towers' answers about it: what multimodal.py and fusion_study.py share."""
+"""Products as examples for towers, those of the real fashion set first of all, and towers' answers about them: what
+multimodal.py and fusion_study.py share."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ WORD = re.compile(r"[^\W_]+")
 
 
 class Products(NamedTuple):
-    """Rows by number: texts, picture files, category numbers, hashes of leak groups (equal title or picture), part; the paths of
-    the categories."""
+    """Rows by number: texts, picture files, category numbers (or bool[rows, categories] where a product has several), hashes of
+    leak groups (equal title or picture), part; the paths of the categories."""
 
     titles: list[str]
     stripped: list[str]
@@ -40,6 +41,15 @@ class Products(NamedTuple):
 
     def of(self, part: str) -> np.ndarray:
         return np.flatnonzero(self.part == part)
+
+    @property
+    def several(self) -> bool:
+        return self.labels.ndim == 2
+
+    @property
+    def hot(self) -> np.ndarray:
+        """bool[rows, categories] of one label or several."""
+        return self.labels if self.several else np.eye(len(self.paths), dtype=bool)[self.labels]
 
 
 def read(share: float = 1.0) -> Products:
@@ -62,7 +72,6 @@ def read(share: float = 1.0) -> Products:
     kept &= ~few[label]
     paths, labels = np.unique(label[kept], return_inverse=True)
     some = [rows[at] for at in np.flatnonzero(kept)]
-    draw = bootstrap.mix(group[kept] ^ np.uint64(3)) / 2.0**64
     return Products(
         titles=[row["title"] for row in some],
         stripped=[stripped(row["title"], row["category_path"]) for row in some],
@@ -70,9 +79,15 @@ def read(share: float = 1.0) -> Products:
         pictures=[files.get(row["image"]) for row in some],
         labels=labels,
         group=group[kept],
-        part=np.array(PARTS)[np.searchsorted(SHARES, draw, side="right")],
+        part=parted(group[kept]),
         paths=[str(names[at]) for at in paths],
     )
+
+
+def parted(group: np.ndarray) -> np.ndarray:
+    """The part of each row, by its leak group."""
+    draw = bootstrap.mix(group ^ np.uint64(3)) / 2.0**64
+    return np.array(PARTS)[np.searchsorted(SHARES, draw, side="right")]
 
 
 def _joined(pairs: list[tuple[int, int]], rows: int, keys: int) -> np.ndarray:
@@ -89,15 +104,17 @@ def stripped(title: str, path: str) -> str:
     return " ".join(word for word in WORD.findall(title) if word.lower().rstrip("s") not in own)
 
 
-def cached(products: Products, folder: Path, title: str = "titles") -> Path:
+def cached(products: Products, folder: Path, title: str = "titles", how: encode.Encoding | None = None) -> Path:
     """The cache of the products, by part; `title`: titles, or stripped."""
-    how = encode.Encoding()
+    how = how or encode.Encoding()
     data.create(folder, how)
+    hot = products.labels
+    labels = [np.flatnonzero(row).astype(np.int32) for row in hot] if products.several else hot.astype(np.int32)
     columns = {
         "title": pa.array(getattr(products, title)),
         "description": pa.array(products.descriptions),
         "picture": pa.array(products.pictures, pa.binary()),
-        "label": pa.array(products.labels.astype(np.int32)),
+        "label": pa.array(labels),
         "row": pa.array(np.arange(len(products.titles))),
         "part": pa.array(products.part.astype(str)),
     }
@@ -108,8 +125,9 @@ def cached(products: Products, folder: Path, title: str = "titles") -> Path:
 
 
 class Answers(NamedTuple):
-    """What the towers of a modality say of all rows, float32[rows, categories] (NaN: nothing): of the folds a tower that had not
-    seen the row, of tune and test one that learnt from both folds. Seconds an epoch of that one, and its folder."""
+    """What the towers of a modality say of all rows, float32[rows, categories] (NaN: nothing; logits where a product has several
+    categories): of the folds a tower that had not seen the row, of tune and test one that learnt from both folds. Seconds an
+    epoch of that one, and its folder."""
 
     said: np.ndarray
     seconds: float
@@ -125,13 +143,15 @@ def learn(
     folds: bool = True,
     threads: int = 0,
     tower: str | None = None,
+    plan: loop.Plan = loop.DEFAULT,
     **loss: Any,
 ) -> Answers:
-    """Towers of a modality, of the kind `tower`, in this process. loss: of `losses.describe`, by default class weights `sqrt`."""
-    counts = np.bincount(products.labels[np.isin(products.part, PARTS[:2])], minlength=len(products.paths))
-    goal = losses.describe(counts, **{"reweight": "sqrt", **loss})
+    """Towers of a modality, of the kind `tower`, in this process. plan: of its epochs `epochs` tells. loss: of `losses.describe`,
+    by default class weights `sqrt`."""
+    counts = products.hot[np.isin(products.part, PARTS[:2])].sum(0)
+    goal = losses.describe(counts, **{"reweight": "sqrt", "multi_label": products.several, **loss})
     description = towers.describe(modality, len(counts), tower)
-    plan = loop.DEFAULT._replace(epochs=epochs or EPOCHS[modality], checkpoint_steps=0)
+    plan = plan._replace(epochs=epochs or EPOCHS[modality], checkpoint_steps=0)
     said = np.full((len(products.titles), len(counts)), np.nan, np.float32)
     runs = [("fold-1", ["fold-0"]), ("fold-0", ["fold-1"])] if folds else []
     for learning, asked in [*runs, ("both", ["tune", "test"])]:

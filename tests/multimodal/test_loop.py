@@ -82,6 +82,14 @@ def test_it_stops_when_epochs_bring_nothing_more(folder, tmp_path):
     assert history[-1]["macro_f1"] <= max(one["macro_f1"] for one in history[:-1])
 
 
+def test_with_several_labels_it_goes_on_while_the_loss_falls(tmp_path):
+    goal, tower = _several(tmp_path / "c", 32, 40)
+    plan = loop.Plan(epochs=12, batch=64, patience=2, rate=5e-4)
+    history = loop.train(GROUP, tmp_path / "run", tmp_path / "c", ["all"], ["all"], tower, goal, plan)["history"]
+    assert [one["macro_f1"] for one in history[:3]] == [0, 0, 0]  # no category is more likely than not
+    assert len(history) == 12
+
+
 def test_other_settings_start_anew(folder, tmp_path):
     first = training(tmp_path, folder, {"epochs": 1})(GROUP)
     other = training(tmp_path, folder, {"epochs": 1, "rate": 1e-4})(GROUP)
@@ -103,9 +111,10 @@ def test_with_rows_per_rank_rates_grow_with_the_ranks():
         assert [o.param_groups[0]["lr"] * by for o in one] == pytest.approx([o.param_groups[0]["lr"] for o in many])
 
 
-def test_several_labels_a_row(tmp_path):
+def _several(folder, count=160, categories=4):
+    """A cache of products with several of four categories; a loss that is told `count` rows a category, a tower."""
     how = encode.Encoding(buckets=500, title_length=32)
-    data.create(tmp_path / "c", how)
+    data.create(folder, how)
     titles, labels = [], []
     for i in range(320):
         some = [k for k in range(4) if (i >> k) & 1]
@@ -114,9 +123,20 @@ def test_several_labels_a_row(tmp_path):
     rows = pa.RecordBatch.from_pydict(
         {"title": titles, "row": range(320), "label": pa.array(labels, pa.list_(pa.int32()))}
     )
-    list(data.write(tmp_path / "c", [rows], how, 16))
-    goal = losses.describe(np.full(4, 160), multi_label=True)
-    tower = towers.describe("title", 4, buckets=500, dim=16, hidden=16, dropout=0.0)
+    list(data.write(folder, [rows], how, 16))
+    goal = losses.describe(np.full(categories, count), multi_label=True)
+    return goal, towers.describe("title", categories, buckets=500, dim=16, hidden=16, dropout=0.0)
+
+
+def test_towers_of_several_labels_begin_at_the_shares(tmp_path):
+    goal, tower = _several(tmp_path / "c", 32, 40)
+    plan = loop.Plan(epochs=1, batch=320, rate=1e-6)
+    found = loop.train(GROUP, tmp_path / "run", tmp_path / "c", ["all"], ["all"], tower, goal, plan)
+    assert found["best"]["tune_loss"] < 10  # from a half each it would be 40 * ln(2) = 27.7
+
+
+def test_several_labels_a_row(tmp_path):
+    goal, tower = _several(tmp_path / "c")
     plan = loop.Plan(epochs=8, batch=32, patience=8)
     found = loop.train(GROUP, tmp_path / "run", tmp_path / "c", ["all"], ["all"], tower, goal, plan)
     assert found["best"]["micro_f1"] > 0.95

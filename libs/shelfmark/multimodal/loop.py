@@ -77,6 +77,8 @@ def train(
     steps = data.steps(source.rows, batch)
     torch.manual_seed(plan.seed)
     tower = towers.build(description).to(device)
+    if loss["multi_label"]:
+        towers.begin_at(tower, loss["counts"] / max(source.rows, 1))
     if device != "cpu":
         tower = tower.to(memory_format=torch.channels_last)
     optimisers = make_optimisers(tower, plan, group.size)
@@ -111,7 +113,7 @@ def train(
             state["best"] = entry
             if group.rank == 0:
                 towers.save(tower, out / "best")
-        state["done"] = epoch - state["best"]["epoch"] >= plan.patience
+        state["done"] = epoch - _better(state["history"], loss["multi_label"]) >= plan.patience
         state |= {"epoch": epoch + 1, "step": 0, "sum": np.zeros(2)}
         checkpoint(out, group, state, tower, optimisers)
         if group.rank == 0:
@@ -119,6 +121,13 @@ def train(
                 file.write(json.dumps(entry) + "\n")
     group.barrier()  # no rank reads the best tower before it is written
     return {"history": state["history"], "best": state["best"], "folder": str(out / "best")}
+
+
+def _better(history: list[dict[str, Any]], multi_label: bool) -> int:
+    """The last epoch that was better than all before. With several labels macro-F1 stays at 0 while no category is more likely
+    than not: there an epoch with a lower loss is better as well."""
+    best = max(history, key=lambda entry: entry["macro_f1"])["epoch"]
+    return max(best, min(history, key=lambda entry: entry["tune_loss"])["epoch"]) if multi_label else best
 
 
 def descend(group, network, optimisers, rows: dict[str, Any], goal, plan: Plan) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Losses of one tower, multi-class and multi-label, for long tails and category trees.
 
-A loss is plain data (`describe`): {kind, multi_label, gamma, weights, offsets, targets}. `rows` gives one loss a row, so
+A loss is plain data (`describe`): {kind, multi_label, gamma, weights, offsets, targets, counts}. `rows` gives one loss a row, so
 that the caller weighs rows, leaves those out whose modality is missing, and takes the mean over the global batch.
 
 - `cross_entropy`: softmax, or one sigmoid a category for several labels.
@@ -65,6 +65,7 @@ def describe(
         # Post-hoc adjustment subtracts tau * ln(share); in training the same is added.
         "offsets": -logit_offsets(counts, tau).astype(np.float32),
         "targets": targets,
+        "counts": np.asarray(counts, np.float32),
     }
 
 
