@@ -138,7 +138,7 @@ def some(n, blocks=cells.BLOCKS, share=0.8, seed=0):
     rng = np.random.default_rng(seed)
     right = rng.random(blocks) < share
     return [
-        ("boots", "boots" if right[at % blocks] else "socks", 0.9, "accept", int(right[at % blocks]), at % blocks, False, "boots", "*",
+        ("boots", "boots" if right[at % blocks] else "socks", 0.9, "accept", int(right[at % blocks]), at % blocks, False, 1, 1, int(right[at % blocks]), "boots", "*",
          "en")
         for at in range(n)
     ]  # fmt: skip
@@ -169,7 +169,23 @@ def test_curves_fall_from_all_rows_to_the_surest():
     for at in range(2000):
         sure = float(rng.beta(4, 1))
         said = "boots" if rng.random() < sure else "socks"
-        rows.append(("boots", said, sure, "accept", int(said == "boots"), at % 100, False, said, "*", "en"))
+        rows.append(
+            (
+                "boots",
+                said,
+                sure,
+                "accept",
+                int(said == "boots"),
+                at % 100,
+                False,
+                1,
+                1,
+                int(said == "boots"),
+                said,
+                "*",
+                "en",
+            )
+        )
     made = figures(rows, curved=True)
     curve = [f for f in made if f.metric == measures.CURVE]
     assert curve[0].support == 2000
