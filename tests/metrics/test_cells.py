@@ -138,8 +138,8 @@ def some(n, blocks=cells.BLOCKS, share=0.8, seed=0):
     rng = np.random.default_rng(seed)
     right = rng.random(blocks) < share
     return [
-        ("boots", "boots" if right[at % blocks] else "socks", 0.9, "accept", int(right[at % blocks]), at % blocks, False, 1, 1, int(right[at % blocks]), "boots", "*",
-         "en")
+        ("boots", "boots" if right[at % blocks] else "socks", 0.9, "accept", int(right[at % blocks]), at % blocks, False,
+         1, 1, int(right[at % blocks]), "boots", "*", "en")
         for at in range(n)
     ]  # fmt: skip
 
