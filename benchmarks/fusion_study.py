@@ -42,9 +42,9 @@ from shelfmark.multimodal import encode, fit_fusion, fusion, loop
 
 TOWERS = ("description", "title", "picture")
 KINDS = {"description": "textcnn", "title": "textcnn", "picture": "picture"}
-# Small batches at a higher rate: the folds have a hundredth of the study's products, and few steps an epoch.
+# Small batches at a higher rate: with far fewer products than the study has, an epoch is few steps.
 PLANS = {
-    "textcnn": loop.DEFAULT._replace(batch=64, rate=2e-3),
+    "textcnn": loop.DEFAULT._replace(batch=64, rate=5e-3),
     "picture": loop.DEFAULT._replace(batch=128),
 }
 
@@ -76,7 +76,7 @@ WORST, SEEN = 5, 20  # categories shown of each row, with so many products of th
 
 PRODUCTS = {"demo": 12_000, "fashion": 0.5}  # a share of the real ones
 QUICK = 0.3  # of them
-EPOCHS = {"description": 6, "title": 6, "picture": 8}
+EPOCHS = 8
 SIZE = 32  # edge of a picture: learning from 64 x 64 takes four times as long
 SEED, CHUNK = 7, 20_000  # of the demo catalogue
 
@@ -150,7 +150,7 @@ def demo(home: Path, share: float) -> Set:
         f"{len(some):,} generated products of {', '.join(sorted(departments))}; {len(kept)} categories, "
         f"{labels.sum(1).mean():.2f} labels a product",
         f"labels are the levels of the paths a product is listed under, as few ({int((listed > 1).sum()):,}) are listed under "
-        "two leaf categories; 3 % of the listings are under a wrong one",
+        f"two leaf categories; {records.LABEL_WRONG:.0%} of the listings are under a wrong one",
     ]
     return Set(products, "picture", "the pictures are drawn from the category itself", about)
 
@@ -235,7 +235,7 @@ def rebuilt(name: str, one: Set, home: Path, threads: int) -> tuple[list[dict], 
     for tower in TOWERS:
         # No class weights: micro-F1 counts labels, rare or not, alike.
         outputs[tower] = _fashion.learn(
-            products, cache, tower, home / tower, EPOCHS[tower], threads=threads, tower=KINDS[tower],
+            products, cache, tower, home / tower, EPOCHS, threads=threads, tower=KINDS[tower],
             plan=PLANS[KINDS[tower]], reweight="none",
         ).said  # fmt: skip
         told(f"{tower} tower")
@@ -250,12 +250,15 @@ def rebuilt(name: str, one: Set, home: Path, threads: int) -> tuple[list[dict], 
         value, low, high = bootstrap.interval(figures[row.name])
         lines.append(line(work, f"{row.name}: micro-F1 [{low:.1f}, {high:.1f}]", value, row.study, "the study"))
     pairs = _order(one, figures)
-    lines.append(
-        line(work, "pairs in the study's order", len(pairs["agrees"]), sum(map(len, pairs.values())), "all pairs")
-    )
+    total = sum(map(len, pairs.values()))
+    told_of = total - len(pairs["cannot tell"])
+    lines.append(line(work, "pairs in the study's order", len(pairs["agrees"]), told_of, "pairs the data can tell"))
     words = [f"{name}: {'; '.join(one.about)}.", _cut(figures)]
     for verdict, own in pairs.items():
-        words += [f"{len(own)} pairs: {HEADS[verdict]}{f', as {one.why}' * (verdict == 'cannot tell')}.", *own]
+        words += [
+            f"{len(own)} of {total} pairs: {HEADS[verdict]}{f', as {one.why}' * (verdict == 'cannot tell')}.",
+            *own,
+        ]
     return lines, [*words, *_worst(products, said)]
 
 
