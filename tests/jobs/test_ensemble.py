@@ -110,5 +110,11 @@ def test_from_nothing_to_join_to_the_predictions_of_the_catalogue(spark, tmp_pat
     accuracy = {line: sum(hits) / len(tested) for line, hits in right.items()}
     assert accuracy["ensemble"] > accuracy["text"] + 0.02
     assert accuracy["ensemble"] > accuracy["multimodal"] - 0.02
+    capsys.readouterr()
+    one = next(row for row in predicted if len(row.contributions) == 3)
+    app(["explain", one.product_id, "--home", home], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert f"in the catalogue, by ensemble {one.model_version}: {one.decision}, {one.category_path}" in told
+    assert "what each brought to it: text " in told
     app(["models", "list", "--home", home], standalone_mode=False)
     assert versions["ensemble"].model_version in capsys.readouterr().out

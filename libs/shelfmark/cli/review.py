@@ -114,6 +114,15 @@ def explain(
     told = why.explain(read("silver.catalogue"), record, folder, champion.checksum, top)
     about = f"{record.title or '(no title)'}, {record.region}, {record.source}"
     _say(f"{record.product_id}: {about}")
+    catalogued = why.in_catalogue(read("gold.predictions"), record)
+    if catalogued is not None and catalogued.model != champion.model:
+        _say(
+            f"in the catalogue, by {catalogued.model} {catalogued.model_version}: {catalogued.decision}, "
+            f"{catalogued.category_path}, confidence {catalogued.confidence:.3f}; {catalogued.reason}"
+        )
+        brought = ", ".join(f"{one.modality} {one.weight:+.2f}" for one in catalogued.contributions or ())
+        _say(f"what each brought to it: {brought or 'nothing is known of it'}")
+        _say(f"what the text line alone makes of its words ({champion.model}):")
     _say(f"{told.decision}: {told.category}, confidence {told.confidence:.3f}; model {champion.model_version}")
     _say(f"best: {told.best[0]}, {told.best[1]:.3f}")
     _say(f"next: {told.other[0]}, {told.other[1]:.3f}" if told.other else "the model knows one category only")

@@ -52,6 +52,12 @@ def golden_record(read: Callable[[str], DataFrame], product: str) -> Row:
     return found
 
 
+def in_catalogue(predictions: DataFrame, record: Row) -> Row | None:
+    """The newest row of gold.predictions of a golden record; None where nothing is predicted yet."""
+    mine = predictions.where((F.col("product_id") == record.product_id) & (F.col("region") == record.region))
+    return mine.orderBy(F.desc("run_date")).head()
+
+
 def explain(catalogue: DataFrame, record: Row, folder: str, checksum: str, top: int) -> Explained:
     """Predict `record`, a row of `catalogue`, with the model in `folder`, and say what spoke; `top` pieces are named."""
     model.verify(folder, checksum)
