@@ -7,7 +7,8 @@ split by equal title or picture, 95 % intervals by a paired bootstrap over its g
 
 quality     accuracy, macro-F1 and that of the tail (the third of the categories with the fewest products) of each modality, of
             pairs and all by each rule of fusion; with the picture missing; with the category's own words taken from titles;
-            with and without class weights; pictures of other products that are said to contradict their title; seconds an epoch
+            with and without class weights; pictures of other products that are said to contradict their title; nearest
+            prototypes, also of new categories; students; seconds an epoch
 
 Speeds, on products made here (titles of 6 to 12 words, pictures of 60 x 80 pixels as JPEG, three facts):
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -33,9 +35,21 @@ import pyarrow as pa
 from _table import line, parse, report
 from PIL import Image
 
-from shelfmark import config, session
+from shelfmark import answers, config, session
 from shelfmark.metrics import bootstrap
-from shelfmark.multimodal import data, encode, fit_fusion, fusion, launcher, loop, losses, model, towers
+from shelfmark.multimodal import (
+    data,
+    embeddings,
+    encode,
+    fit_fusion,
+    fusion,
+    launcher,
+    loop,
+    losses,
+    model,
+    students,
+    towers,
+)  # fmt: skip
 
 CLASSES, BATCH, TURNS = 100, 256, 2
 MODALITIES = ("title", "picture", "fields")
@@ -127,6 +141,9 @@ def quality(share: float, home: Path, threads: int) -> list[dict]:
         what = f"policy of {' + '.join(some)}, the picture missing: accuracy, gain [{low:+.4f}, {high:+.4f}]"
         lines.append(line(work, what, gain, None, "text alone", ">= -0.005", gain >= -0.005))
     lines += _contradicting(products, work, said)
+    lines += _alike(products, work, whole, home / "towers")
+    lines += _new_categories(products, work, home / "held", threads)
+    lines += _students(products, work, said, home, threads)
     lines += _weighted(products, work, whole, home, threads)
     return lines
 
@@ -202,6 +219,95 @@ def _goals(products, work: str, figures: dict) -> list[dict]:
                 gain, low, high = bootstrap.interval(of(policy) - of(other))
                 what = f"policy of {some}: {metric}, gain [{low:+.4f}, {high:+.4f}]"
                 lines.append(line(work, what, gain, None, rule, "> 0", gain > 0))
+    return lines
+
+
+def _alike(products, work: str, cache: Path, home: Path) -> list[dict]:
+    """How often the right category is among those with the nearest prototypes: what two stages start from."""
+    features, labels = _features(cache, {name: home / name / "both" / "best" for name in ("title", "picture")})
+    space = embeddings.learn({name: of["train"] for name, of in features.items()}, labels["train"])
+    made = {part: embeddings.vectors(space, {name: of[part] for name, of in features.items()}) for part in labels}
+    prototypes = embeddings.prototypes(made["train"], labels["train"], len(products.paths))
+    near, _ = embeddings.nearest(made["test"], prototypes, 50)
+    found = {k: embeddings.recall(near[:, :k], labels["test"]) for k in (1, 10, 50)}
+    return [line(work, f"nearest prototypes of title and picture: recall@{k}", value) for k, value in found.items()]
+
+
+def _features(cache: Path, folders: dict[str, Path], held: tuple[str, ...] = ()):
+    """(features, category numbers) of the folds together as `train`, of test and of the parts `held`."""
+    parts = {"train": ["fold-0", "fold-1"], "test": ["test"], **{name: [name] for name in held}}
+    found = {
+        name: {part: loop.features(towers.load(folder), data.open_cache(cache, of)) for part, of in parts.items()}
+        for name, folder in folders.items()
+    }
+    labels = {part: one.label for part, one in next(iter(found.values())).items()}
+    return {name: {part: one.values for part, one in of.items()} for name, of in found.items()}, labels
+
+
+HELD, EXAMPLES = 10, 5
+
+
+def _new_categories(products, work: str, home: Path, threads: int) -> list[dict]:
+    """Categories that no tower has learnt get a prototype of a few examples; told is how often their other products find it among the
+    prototypes of all categories."""
+    draw = np.random.default_rng(4)
+    counts = np.bincount(products.labels, minlength=len(products.paths))
+    held = draw.choice(np.flatnonzero(counts >= 10 * EXAMPLES), HELD, replace=False)
+    mine = np.isin(products.labels, held)
+    parted = products._replace(part=np.where(mine, "held", products.part))
+    cache = _fashion.cached(parted, home / "cache")
+    learnt = _fashion.learn(parted, cache, "title", home / "title", folds=False, threads=threads)
+    features, labels = _features(cache, {"title": Path(learnt.folder)}, ("held",))
+    space = embeddings.learn({"title": features["title"]["train"]}, labels["train"])
+    made = {part: embeddings.vectors(space, {"title": of}) for part, of in features["title"].items()}
+    examples = np.concatenate([draw.permutation(np.flatnonzero(labels["held"] == one))[:EXAMPLES] for one in held])
+    known = np.concatenate([made["train"], made["held"][examples]])
+    own = np.concatenate([labels["train"], labels["held"][examples]])
+    prototypes = embeddings.prototypes(known, own, len(products.paths))
+    others = np.setdiff1d(np.arange(len(labels["held"])), examples)
+    near, _ = embeddings.nearest(made["held"][others], prototypes, 5)
+    what = (
+        f"{HELD} categories held out, {EXAMPLES} examples each: their products by nearest prototype of a title, recall@"
+    )
+    return [line(work, f"{what}{k}", embeddings.recall(near[:, :k], labels["held"][others])) for k in (1, 5)]
+
+
+def _students(products, work: str, said: dict[str, np.ndarray], home: Path, threads: int) -> list[dict]:
+    """A model of title and picture, and students of it that learn its probabilities: size, speed and what they lose."""
+    names, learning = ("title", "picture"), np.flatnonzero(np.isin(products.part, _fashion.PARTS[:2]))
+    rule = fit_fusion.fit(
+        "mean", {name: said[name][learning] for name in names}, products.labels[learning], classes=len(products.paths)
+    )
+    folder, decision = home / "teacher", config.Decision()
+    for name in names:
+        shutil.copytree(home / "towers" / name / "both" / "best", folder / name)
+    # Numbers of categories are those of their paths, which lie in the order of the tree.
+    nodes, tree = answers.make_tree(products.paths, {path: (path, None) for path in products.paths})
+    order = [products.paths.index(nodes[at]["id"]) for at in tree.leaf]
+    if order != sorted(order):
+        raise AssertionError("the tree has the categories in another order than the towers")
+    targets = answers.targets_of(decision, {})
+    model.write(folder, rule, encode.Encoding(), nodes, tree, "fashion", None, decision, targets)
+    teacher = model.load(str(folder), "teacher")
+
+    def rows(of: np.ndarray) -> pa.Table:
+        pictures = pa.array([products.pictures[at] for at in of], pa.binary())
+        return pa.table({"title": [products.titles[at] for at in of], "picture": pictures})
+
+    tune, test = products.of("tune"), products.of("test")
+    true = products.labels[tune]
+    side = rows(tune), model.Judged({}, true, tree.leaf[true], np.full(len(tune), answers.ANY))
+    models = {"teacher, mean of title and picture": (folder, teacher)}
+    for some in (("title",), names):
+        out, name = home / f"student-{len(some)}", f"student of {' and '.join(some)}"
+        told = rows(learning), products.labels[learning], side, out, decision, targets, some
+        models[name] = out, students.distil(teacher, *told, threads=threads or 1)
+    lines = []
+    for one in students.compared(models, rows(test), products.labels[test]):
+        what = {"MB": one["bytes"] / 1e6, "rows/s": one["rows_per_second"]} | {
+            n: one[n] for n in ("accuracy", "macro_f1")
+        }
+        lines += [line(work, f"{one['name']}: {name}", value) for name, value in what.items()]
     return lines
 
 
