@@ -149,7 +149,8 @@ def learn(
     """Towers of a modality, of the kind `tower`, in this process. plan: of its epochs `epochs` tells. loss: of `losses.describe`,
     by default class weights `sqrt`."""
     counts = products.hot[np.isin(products.part, PARTS[:2])].sum(0)
-    goal = losses.describe(counts, **{"reweight": "sqrt", "multi_label": products.several, **loss})
+    rows = int(np.isin(products.part, PARTS[:2]).sum())
+    goal = losses.describe(counts, rows=rows, **{"reweight": "sqrt", "multi_label": products.several, **loss})
     description = towers.describe(modality, len(counts), tower)
     plan = plan._replace(epochs=epochs or EPOCHS[modality], checkpoint_steps=0)
     said = np.full((len(products.titles), len(counts)), np.nan, np.float32)

@@ -187,8 +187,21 @@ def test_without_rows_of_a_side_nothing_is_ever_accepted(tables, members, tmp_pa
     rows, images, taxonomy = tables
     told = joining.train(rows.where("side = 'train'"), images, taxonomy, SETTINGS, *members, tmp_path / "model")
     assert told["metrics"]["rows"] == 0
+    assert (told["metrics"]["pool"], told["metrics"]["weight"]) == ("linear", 0.5)  # nothing to choose by
     found = said(tables, (tmp_path / "model", told)).select("decision").distinct().collect()
     assert {row.decision for row in found} == {"review"}
+
+
+def test_a_member_that_knows_the_tune_side_is_weighed_on_another(members):
+    multimodal = members[1]
+    assert not joining._knows_tune(multimodal)  # the mean learns nothing
+    for metrics, settings, knows in (
+        ({"fusion": "early"}, {"folds": 2}, True),
+        ({"fusion": "policy"}, {"folds": 1}, True),
+        ({"fusion": "policy"}, {"folds": 2}, False),
+        ({"fusion": "max"}, {"folds": 1}, False),
+    ):
+        assert joining._knows_tune(replace(multimodal, metrics=metrics, settings=settings)) == knows
 
 
 def test_the_same_champions_give_the_same_files(tables, joined, members, tmp_path):

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from shelfmark.errors import UsageError
@@ -78,6 +79,20 @@ def test_order_does_not_depend_on_which_task_wrote_which_file(tmp_path):
         files += [one["file"] for said in data.write(there, [batch], HOW, 10) for one in said.to_pylist()]
     data.seal(there, files)
     assert read(data.open_cache(here), 1)[0] == read(data.open_cache(there), 1)[0]
+
+
+def test_a_file_has_few_row_groups_whatever_the_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "FILE_GROUPS", 3)
+    folder = data.create(tmp_path / "c", HOW)
+    rows = pa.RecordBatch.from_pydict(
+        {"title": ["a"] * 100, "row": list(range(100)), "label": pa.array([0] * 100, pa.int32())}
+    )
+    written = [one for said in data.write(folder, [rows, rows.slice(0, 7)], HOW, 8) for one in said.to_pylist()]
+    assert sum(one["rows"] for one in written) == 107
+    assert all(one["rows"] for one in written)
+    groups = {one["file"]: pq.read_metadata(folder / one["file"]).num_row_groups for one in written}
+    assert 2 <= max(groups.values()) <= 3
+    assert data.open_cache(folder).rows == 107
 
 
 def test_all_rows_come_once_and_parts_apart(tmp_path):

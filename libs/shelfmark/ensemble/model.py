@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from shelfmark import answers
+from shelfmark.config import Text
 from shelfmark.errors import DataRefused
 from shelfmark.multimodal import fusion
 from shelfmark.multimodal import model as pictured
@@ -91,6 +92,11 @@ def verify(folder: Path | str, expected: str | None) -> None:
             f"no ensemble in {folder}: run train_ensemble, or roll the lake back to a commit that has one"
         )
     answers.unchanged(folder, expected)
+
+
+def reads(folder: Path | str, key: str) -> tuple[Text, list[str]]:
+    """(settings of the text model, facts that the multimodal one reads): what to bring to them. Without torch, and without towers."""
+    return worded.load(str(Path(folder) / TEXT), key).text, pictured.read(Path(folder) / MULTIMODAL)["facts"]
 
 
 @lru_cache(maxsize=2)  # the champion and, while a release moves, the one before

@@ -75,8 +75,7 @@ def mapped(
 
 def inputs(df: DataFrame, pictures: DataFrame | None, keep: Sequence[str], folder: str, key: str) -> DataFrame:
     """The columns `keep`, then `READ`, then what multimodal/predict.py's `inputs` gives."""
-    found = model.load(folder, key)
-    text = found.text.text
+    text, facts = model.reads(folder, key)
     stating = [fact for fact in text.facts if set(stated.columns([fact])) <= set(df.columns)]
     rows = tokens(df.withColumn("_facts", stated.stated(stating)), text.fields)
-    return pictured.inputs(rows, pictures, (*keep, *READ), found.multimodal.facts)
+    return pictured.inputs(rows, pictures, (*keep, *READ), facts)

@@ -1,8 +1,8 @@
 """Make an ensemble of two champions: weights by the tune side, curves and thresholds by the calibrate side. On Spark.
 
 1. The files of both are copied: a version of the ensemble is whole whatever becomes of theirs.
-2. Tasks let both answer of the rows of the tune side and give back the best category by each of `TRIED`; the one with the best
-   macro-F1 is kept, of equals that with the best accuracy.
+2. Tasks let both answer of the rows of the tune side (of the calibrate side where a rule of fusion was learnt on the former) and
+   give back the best category by each of `TRIED`; the one with the best macro-F1 is kept, of equals that with the best accuracy.
 3. The calibrate side gives curves and thresholds, as for any line; the tune side the metrics.
 
 What comes to the driver of a row is a few numbers, of `ensemble.rows` rows of a side at the most.
@@ -73,9 +73,11 @@ def train(
         usable, images, folder, {nodes[node]["id"]: at for at, node in enumerate(tree.leaf)}, settings.ensemble.rows
     )
 
-    number, *best = asked.of("tune", _best_of_each, len(TRIED))
+    side = "calibrate" if _knows_tune(multimodal) else "tune"
+    number, *best = asked.of(side, _best_of_each, len(TRIED))
     tried = [tried_as(*one) | _figures(number, said, len(learnt)) for one, said in zip(TRIED, best)]
-    chosen = max(tried, key=lambda one: (one["macro_f1"] or 0, one["accuracy"] or 0))
+    # Of equals, and where there is nothing to choose by, the weight nearest to a half.
+    chosen = max(tried, key=lambda one: (one["macro_f1"] or 0, one["accuracy"] or 0, -abs(one["weight"] - 0.5)))
     about |= {name: chosen[name] for name in ("pool", "weight")}
     model.write(folder, about)
 
@@ -100,6 +102,12 @@ def train(
         "below_support": [],
         "seconds": {"all": round(time.perf_counter() - started, 2)},
     }
+
+
+def _knows_tune(multimodal: Champion) -> bool:
+    """Whether the rule of fusion was learnt on the tune side: weighed there, such a member would look better than it is."""
+    fused, alone = multimodal.metrics.get("fusion"), multimodal.settings.get("folds") == 1
+    return fused == "early" or (alone and fused not in ("mean", "max"))
 
 
 def tried_as(pool: str, weight: float) -> dict[str, Any]:

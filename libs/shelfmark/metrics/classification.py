@@ -148,8 +148,8 @@ def judged(predictions: DataFrame, labels: DataFrame, splits: DataFrame, side: s
             best.getField("confidence").alias("confidence"),
             F.col("top_k.category_id").alias("likeliest"),
             F.expr(
-                "array_distinct(transform(filter(top_k, one -> one.confidence >= 0.5 and one.category_id is not null), "
-                "one -> one.category_id))"
+                "coalesce(array_distinct(transform(filter(top_k, one -> one.confidence >= 0.5 and one.category_id is not null), "
+                "one -> one.category_id)), array())"
             ).alias("likely"),
             "category_id",
             foreign.alias("foreign"),

@@ -141,7 +141,9 @@ def current(run: Run, model: str) -> Champion:
     """The champion of a line; `DataRefused` when there is none yet."""
     found = _of(run, _first(run, model, F.col("champion")))
     if found is None:
-        raise DataRefused(f"no champion of {model!r} yet: run the job train_{model} first")
+        row = _first(run, model, F.col("champion"))
+        gone = f"the files of {model!r} {row.model_version} are not in the lake any more" if row else None
+        raise DataRefused(f"{gone or f'no champion of {model!r} yet'}: run the job train_{model} first")
     return found
 
 
@@ -169,11 +171,18 @@ def predicting(models: DataFrame, line: str | None = None) -> Row | None:
 
 
 def of_lines(run: Run) -> list[Champion]:
-    """The champion of the published line, then those of the others; `DataRefused` where there is none yet."""
+    """The champion of the published line, then those of the others, but of ones that another version of Shelfmark trained and this one
+    does not read; `DataRefused` where there is none yet."""
     models = run.read("gold.models")
     first = published_line(models) or lines.TEXT
     others = {row.model for row in models.where("champion").select("model").collect()} - {first}
-    return [current(run, line) for line in (first, *sorted(others))]
+    published, *rest = [current(run, line) for line in (first, *sorted(others))]
+    readable = [one for one in rest if lines.readable(one.model, one.folder)]
+    if missing := [one.model for one in rest if one not in readable]:
+        run.note(
+            not_read={"lines": missing, "why": "another version of Shelfmark trained their champions: train them again"}
+        )
+    return [published, *readable]
 
 
 def in_shadow(run: Run, model: str) -> Champion | None:

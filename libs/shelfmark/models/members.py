@@ -25,13 +25,14 @@ def of(run: Run) -> Members:
     how = run.settings.ensemble.train
     if how == "never":
         return Members(None, None, "ensemble.train is never")
-    models = run.read("gold.models")
-    found = {
-        line: champion.current(run, line)
-        for line in (lines.TEXT, lines.MULTIMODAL)
-        if champion.predicting(models, line) is not None
-    }
-    if why := _against(run, found):
+    models, found, why = run.read("gold.models"), {}, None
+    for line in (lines.TEXT, lines.MULTIMODAL):
+        if champion.predicting(models, line) is not None:
+            try:
+                found[line] = champion.current(run, line)
+            except DataRefused as gone:  # its files
+                why = why or str(gone)
+    if why := why or _against(run, found):
         if how == "always":
             raise DataRefused(f"ensemble.train is always, but {why}")
         return Members(None, None, why)

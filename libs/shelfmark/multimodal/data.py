@@ -103,14 +103,17 @@ def write(
             table = _encoded(batch, how)
             parts = np.array(names)
             for part in dict.fromkeys(names):
-                if part not in writers:
-                    writers[part] = _Writer(Path(folder) / part, group_rows)
-                writers[part].add(table.filter(pa.array(parts == part)) if len(set(names)) > 1 else table)
-                if writers[part].full:
-                    writer, rest = writers[part], writers[part].rest()
-                    done.append((part, writer.close(), writer.rows))
-                    writers[part] = _Writer(Path(folder) / part, group_rows)
-                    writers[part].add(rest)
+                mine = table.filter(pa.array(parts == part)) if len(set(names)) > 1 else table
+                for at in range(0, mine.num_rows, group_rows):
+                    some = mine.slice(at, group_rows)
+                    if part in writers and writers[part].full:
+                        writer = writers[part]
+                        some = pa.concat_tables([writer.rest(), some])
+                        done.append((part, writer.close(), writer.rows))
+                        del writers[part]
+                    if part not in writers:
+                        writers[part] = _Writer(Path(folder) / part, group_rows)
+                    writers[part].add(some)
         done += [(part, writer.close(), writer.rows) for part, writer in writers.items()]
     except BaseException:
         for writer in writers.values():
@@ -159,7 +162,8 @@ class _Writer:
 
     @property
     def full(self) -> bool:
-        return self.rows - self.count >= FILE_GROUPS * self.group_rows
+        # What waits becomes a row group more when the file is closed.
+        return self.rows - self.count >= (FILE_GROUPS - 1) * self.group_rows
 
     def rest(self) -> pa.Table:
         """What is not written yet; it is another file's from now on."""

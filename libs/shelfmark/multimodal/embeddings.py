@@ -149,10 +149,10 @@ def recall(numbers: np.ndarray, labels: np.ndarray) -> float:
 
 
 def among(chances: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Two-stage chances: the head's, of the candidates `numbers` of each row alone, shared out anew; float32, 0 elsewhere."""
+    """Two-stage chances: the head's, of the candidates `numbers` of each row alone; float32, 0 elsewhere. They are not shared out
+    anew: a row whose likeliest category is no candidate is as doubtful as the head finds the others."""
     out = np.zeros_like(chances)
-    kept = np.maximum(np.take_along_axis(chances, numbers, 1), 1e-12)
-    np.put_along_axis(out, numbers, kept / kept.sum(1, keepdims=True), 1)
+    np.put_along_axis(out, numbers, np.maximum(np.take_along_axis(chances, numbers, 1), 1e-12), 1)
     return out
 
 

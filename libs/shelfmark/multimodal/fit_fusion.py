@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shelfmark.errors import DataRefused
 from shelfmark.labels.weights import How, class_weights
 from shelfmark.metrics import bootstrap
 from shelfmark.multimodal import fusion
@@ -393,6 +394,13 @@ def _early(rule, features, truth, weights, held, known, there, seed: int, dropou
     """A dense network over all features, each modality of a row left out by chance while it learns."""
     import torch
 
+    lacking = [name for at, name in enumerate(rule.modalities) if not (there[:, at] & known).any()]
+    if lacking or not (known & held).any() or not (known & ~held).any():
+        none = f", none with a {' or a '.join(lacking)}" if lacking else ""
+        raise DataRefused(
+            f"early fusion learns on the tune side, which has {int(known.sum()):,} rows with a learnt category{none}: set "
+            "multimodal.fusion to auto or mean, or bring more labels"
+        )
     torch.manual_seed(seed)
     classes, kind = rule.classes, rule.kind
     part: dict[str, np.ndarray] = {}

@@ -287,12 +287,15 @@ def own_signals() -> Iterator[None]:
         yield
         return
     taken, came = gloo_run.register_shutdown_event, []
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
 
     def register() -> threading.Event:
         event = threading.Event()
 
         def told(number: int, frame: Any) -> None:
+            if came:  # a second one does not wait for the ranks
+                signal.signal(number, kept[number])
+                os.kill(os.getpid(), number)
             came.append(number)
             event.set()
 

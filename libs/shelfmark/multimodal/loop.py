@@ -78,7 +78,7 @@ def train(
     torch.manual_seed(plan.seed)
     tower = towers.build(description).to(device)
     if loss["multi_label"]:
-        towers.begin_at(tower, loss["counts"] / max(source.rows, 1))
+        towers.begin_at(tower, loss["shares"])
     if device != "cpu":
         tower = tower.to(memory_format=torch.channels_last)
     optimisers = make_optimisers(tower, plan, group.size)

@@ -1,6 +1,6 @@
 """Losses of one tower, multi-class and multi-label, for long tails and category trees.
 
-A loss is plain data (`describe`): {kind, multi_label, gamma, weights, offsets, targets, counts}. `rows` gives one loss a row, so
+A loss is plain data (`describe`): {kind, multi_label, gamma, weights, offsets, targets, shares}. `rows` gives one loss a row, so
 that the caller weighs rows, leaves those out whose modality is missing, and takes the mean over the global batch.
 
 - `cross_entropy`: softmax, or one sigmoid a category for several labels.
@@ -38,12 +38,14 @@ def describe(
     cap: float = 10.0,
     distances: np.ndarray | None = None,
     sharpness: float = 10.0,
+    rows: int | None = None,
 ) -> dict[str, Any]:
     """A loss for categories with these training rows.
 
     counts: (categories,) training rows; reweight: none, sqrt, inverse, effective or balanced; distances: (categories,
     categories) edges between two in the tree (`tree_distances`), for `hierarchical`, whose beta is `sharpness` (the
-    paper's range is 4 to 30: at 10, in a tree of three levels, the true category keeps nearly all of its target).
+    paper's range is 4 to 30: at 10, in a tree of three levels, the true category keeps nearly all of its target). rows: of
+    training, where they have several labels each; by default as many as labels.
 
     Raises `ValueError` for an unknown kind, or where `hierarchical` lacks distances or has several labels a row.
     """
@@ -65,7 +67,7 @@ def describe(
         # Post-hoc adjustment subtracts tau * ln(share); in training the same is added.
         "offsets": -logit_offsets(counts, tau).astype(np.float32),
         "targets": targets,
-        "counts": np.asarray(counts, np.float32),
+        "shares": (np.asarray(counts) / max(rows or np.sum(counts), 1)).astype(np.float32),
     }
 
 

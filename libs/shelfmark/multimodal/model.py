@@ -339,8 +339,9 @@ def made_of(model: Model, rows: pa.RecordBatch | pa.Table, pool: Any = None) -> 
     chances = fusion.apply(model.rule, read)
     if model.candidates and model.space is not None:
         vector = embeddings.vectors(model.space, found.features)
-        near, _ = embeddings.nearest(vector, model.prototypes, model.candidates, exact=True)
-        chances = embeddings.among(chances, near)
+        some = np.flatnonzero(vector.any(1))
+        near, _ = embeddings.nearest(vector[some], model.prototypes, model.candidates, exact=True)
+        chances[some] = embeddings.among(chances[some], near)
     with np.errstate(invalid="ignore"):  # where there is no picture, or no text, nothing is below
         contradicts = agreement(found.outputs, model.kind) < model.contradiction
     return Made(read, chances, fusion.present(model.rule, read), contradicts)

@@ -21,6 +21,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +33,7 @@ from pyspark.sql import functions as F
 
 from shelfmark import answers
 from shelfmark.config import Multimodal, Settings
-from shelfmark.errors import DataRefused
+from shelfmark.errors import DataRefused, UsageError
 from shelfmark.labels import examples
 from shelfmark.multimodal import data, encode
 from shelfmark.multimodal.predict import READ, inputs
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FUSION_ROWS = 60_000  # training rows a rule learns from: more changes no digit that matters
-SPACE_ROWS = 20_000  # training rows that the space of vectors and the prototypes are learnt of
+SPACE_ROWS = 20_000  # training rows that the space of vectors and the prototypes are learnt of, and tune rows they are measured on
 SIDE_ROWS = 50_000  # rows of the tune and the calibrate side at the most, as for the text line
 ASKED = "asked"  # ending of the parts that a tower answers of
 WRITTEN = "part string, file string, rows bigint"
@@ -104,6 +105,10 @@ def train(
     Raises `DataRefused` where no category has enough rows, `UsageError` for settings that
     cannot be, `ServiceError` where ranks die again and again.
     """
+    if settings.multimodal.candidates and settings.multimodal.multi_label:
+        raise UsageError(
+            "multimodal.candidates is for one category a product: set it to 0, or multimodal.multi_label to false"
+        )
     started, seconds = time.perf_counter(), {}
 
     def took(step: str) -> None:
@@ -509,6 +514,11 @@ def _fused(
                      dropout=how.modality_dropout, classes=classes)  # fmt: skip
     names = [how.fusion] if how.fusion != "auto" else fit_fusion.tried(classes)
     rules = {name: fitted(name) for name in names}
+    if (
+        kind == "multiclass"
+    ):  # what is said of a row without anything is of the training rows, whatever the rule learnt from
+        prior = ((told.counts + 0.5) / (told.counts.sum() + classes / 2)).astype(np.float32)
+        rules = {name: replace(rule, prior=prior) for name, rule in rules.items()}
     tune = outputs_of(seen, ["tune"], sides["tune"].row, classes)
     alone = rules[how.fusion] if how.fusion == "early" else fitted("mean")
     figures = {name: _figures(fusion.apply(rule, tune), sides["tune"], kind) for name, rule in rules.items()}
@@ -589,6 +599,7 @@ def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], told: Told) -> d
     if not (cache / "tune").is_dir():
         return {}
     tune = data.open_cache(cache, ["tune"])
+    tune = tune._replace(groups=tune.groups[:: max(1, -(-tune.rows // SPACE_ROWS))])
     features = {name: loop.features(towers.load(folder / name), tune) for name in seen}
     labels = next(iter(features.values())).label
     vectors = embeddings.vectors(space, {name: found.values for name, found in features.items()})
