@@ -153,7 +153,6 @@ def test_contributions_sum_to_what_the_modalities_changed(learnt, name):
     assert found["title"].mean() > found["description"].mean()  # the sharper tower says more
 
 
-@pytest.mark.parametrize("name", ["ridge", "gated", "policy"])
 def test_early_fusion_says_what_the_rows_it_learns_from_lack():
     rng = np.random.default_rng(2)
     features = {"title": rng.normal(size=(400, 5)).astype(np.float32), "picture": np.full((400, 3), np.nan, np.float32)}
@@ -164,6 +163,7 @@ def test_early_fusion_says_what_the_rows_it_learns_from_lack():
         fit_fusion.fit("early", {"title": features["title"]}, np.full(400, -1), classes=4)
 
 
+@pytest.mark.parametrize("name", ["ridge", "gated", "policy"])
 def test_a_saved_rule_says_the_same_and_is_the_same_bytes(learnt, name, tmp_path):
     outputs, _ = towers(50, seed=8)
     for folder in (tmp_path / "a", tmp_path / "b"):
