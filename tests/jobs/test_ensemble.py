@@ -34,7 +34,7 @@ def fill(run):
     columns = "taxonomy_version string, category_id string, path string, name string, parent_id string, depth int"
     run.write("silver.taxonomy", make(tree, columns))
     made, leaf = products(1_600, 3)
-    rows = [(f"p{at:04}", LEAVES[leaf[at]], SIDES[at % len(SIDES)], one) for at, one in enumerate(made.to_pylist())]
+    rows = [(f"{at:032x}", LEAVES[leaf[at]], SIDES[at % len(SIDES)], one) for at, one in enumerate(made.to_pylist())]
     golden = [(p, one["region"], p, "shop", ["shop"], 1, one["title"], f"i-{p}") for p, _, _, one in rows]
     columns = (
         "group_id string, region string, product_id string, source string, sources array<string>, members int, title string, "
