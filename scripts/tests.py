@@ -13,6 +13,7 @@ import tempfile
 # About half of the work; what uses `demo_home` is together in the rest, so that there is one pipeline of it.
 BESIDE = (
     "tests/dedup",
+    "tests/ensemble",
     "tests/images",
     "tests/ingest",
     "tests/labels",
