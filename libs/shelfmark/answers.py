@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -372,6 +373,19 @@ def answered(
     return Answer(*made, number, chance, known, fits, cell, contradicts)
 
 
+def measured(right: np.ndarray, before: np.ndarray, after: np.ndarray, sure: np.ndarray) -> dict[str, Any]:
+    """What gold.models tells of any line's answers of labelled rows: rows, accuracy, coverage, accepted_accuracy, and of the best
+    category's probability `before` and `after` calibration what `calibrate.quality` says. sure: rows that are accepted."""
+    return {
+        "rows": len(right),
+        "accuracy": float(right.mean()),
+        "coverage": float(sure.mean()),
+        "accepted_accuracy": float(right[sure].mean()) if sure.any() else None,
+        "before": calibrate.quality(before, right),
+        "after": calibrate.quality(after, right),
+    }
+
+
 class Names:
     """The texts of a model's answers, made once: a batch only points into them."""
 
@@ -435,6 +449,32 @@ def checksum(folder: Path | str) -> str:
         with names[name].open("rb") as file:
             total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def readable(folder: Path | str, form: int) -> bool:
+    """Whether a folder has a model.json of this format."""
+    try:
+        return json.loads((Path(folder) / "model.json").read_text()).get("format") == form
+    except (OSError, ValueError):
+        return False
+
+
+def described(folder: Path | str, form: int) -> dict[str, Any]:
+    """model.json of a folder. Raises `DataRefused` where it is of another format than `form`."""
+    about = json.loads((Path(folder) / "model.json").read_text())
+    if about.get("format") != form:
+        raise DataRefused(
+            f"{folder}/model.json has format {about.get('format')}, this version reads {form}: train again"
+        )
+    return about
+
+
+def verify(folder: Path | str, expected: str | None, what: str, job: str) -> None:
+    """Raises `DataRefused` where the folder has no model (`what` there should be, and the job that makes one), or its checksum is
+    not the one published."""
+    if not (Path(folder) / "model.json").is_file():
+        raise DataRefused(f"no {what} in {folder}: run {job}, or roll the lake back to a commit that has one")
+    unchanged(folder, expected)
 
 
 def unchanged(folder: Path | str, expected: str | None) -> None:

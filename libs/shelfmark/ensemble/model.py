@@ -26,7 +26,6 @@ import pyarrow as pa
 
 from shelfmark import answers
 from shelfmark.config import Text
-from shelfmark.errors import DataRefused
 from shelfmark.multimodal import fusion
 from shelfmark.multimodal import model as pictured
 from shelfmark.text import calibrate, evidence
@@ -78,20 +77,15 @@ def readable(folder: Path | str) -> bool:
     """Whether this version of Shelfmark reads the ensemble of a folder, and both its members."""
     folder = Path(folder)
     try:
-        own = json.loads((folder / "model.json").read_text()).get("format") == FORMAT
-        return own and worded.readable(folder / TEXT) and pictured.readable(folder / MULTIMODAL)
+        members = worded.readable(folder / TEXT) and pictured.readable(folder / MULTIMODAL)
     except (OSError, ValueError):
         return False
+    return members and answers.readable(folder, FORMAT)
 
 
 def verify(folder: Path | str, expected: str | None) -> None:
-    """Raises `DataRefused` where the folder is no ensemble, or its checksum is not the one published."""
-    folder = Path(folder)
-    if not (folder / "model.json").is_file():
-        raise DataRefused(
-            f"no ensemble in {folder}: run train_ensemble, or roll the lake back to a commit that has one"
-        )
-    answers.unchanged(folder, expected)
+    """`answers.verify` of an ensemble."""
+    answers.verify(folder, expected, "ensemble", "train_ensemble")
 
 
 def reads(folder: Path | str, key: str) -> tuple[Text, list[str]]:
@@ -104,11 +98,7 @@ def load(folder: str, key: str = "") -> Model:
     """The ensemble of a folder, once per process; `key` (its checksum) tells versions of a path apart. Raises `DataRefused` where
     it is of another format."""
     path = Path(folder)
-    about = json.loads((path / "model.json").read_text())
-    if about.get("format") != FORMAT:
-        raise DataRefused(
-            f"{path}/model.json has format {about.get('format')}, this version reads {FORMAT}: train again"
-        )
+    about = answers.described(path, FORMAT)
     text, multimodal = worded.load(str(path / TEXT), key), pictured.load(str(path / MULTIMODAL), key)
     tree = answers.Tree(**{name: np.array(values, np.int32) for name, values in about["tree"].items()})
     thresholds = answers.Thresholds.of(about.get("thresholds", EVERYTHING), about["nodes"], tree)

@@ -27,8 +27,8 @@ from shelfmark import answers
 from shelfmark.ensemble import model
 from shelfmark.ensemble.predict import mapped
 from shelfmark.labels import examples
+from shelfmark.multimodal import fit_fusion
 from shelfmark.multimodal import model as pictured
-from shelfmark.text import calibrate
 from shelfmark.text.steps import taxonomy_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def train(
 def _knows_tune(multimodal: Champion) -> bool:
     """Whether the rule of fusion was learnt on the tune side: weighed there, such a member would look better than it is."""
     fused, alone = multimodal.metrics.get("fusion"), multimodal.settings.get("folds") == 1
-    return fused == "early" or (alone and fused not in ("mean", "max"))
+    return fused == "early" or (alone and fused not in fit_fusion.PLAIN)
 
 
 def tried_as(pool: str, weight: float) -> dict[str, Any]:
@@ -184,11 +184,4 @@ def _measured(true, said, before, after, sure, categories: int) -> dict[str, Any
     """Figures of the tune side, as gold.models has them of any line."""
     if not len(true):
         return {"rows": 0}
-    right = said == true
-    return _figures(true, said, categories) | {
-        "rows": len(true),
-        "coverage": float(sure.mean()),
-        "accepted_accuracy": float(right[sure].mean()) if sure.any() else None,
-        "before": calibrate.quality(before, right),
-        "after": calibrate.quality(after, right),
-    }
+    return _figures(true, said, categories) | answers.measured(said == true, before, after, sure)

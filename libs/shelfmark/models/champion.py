@@ -139,9 +139,9 @@ def notes(trained: dict[str, Any]) -> dict[str, Any]:
 
 def current(run: Run, model: str) -> Champion:
     """The champion of a line; `DataRefused` when there is none yet."""
-    found = _of(run, _first(run, model, F.col("champion")))
+    row = _first(run, model, F.col("champion"))
+    found = _of(run, row)
     if found is None:
-        row = _first(run, model, F.col("champion"))
         gone = f"the files of {model!r} {row.model_version} are not in the lake any more" if row else None
         raise DataRefused(f"{gone or f'no champion of {model!r} yet'}: run the job train_{model} first")
     return found

@@ -143,14 +143,7 @@ def measure(model: Model, side: Judged) -> dict[str, Any]:
         told = {"micro_f1": micro_f1(chances >= 0.5, side.labels)}
     else:
         told = {"macro_f1": macro_f1(labels, said.number[:, 0], chances.shape[1])}
-    return told | {
-        "rows": len(right),
-        "accuracy": float(right.mean()),
-        "coverage": float(sure.mean()),
-        "accepted_accuracy": float(right[sure].mean()) if sure.any() else None,
-        "before": calibrate.quality(chances.max(1), right),
-        "after": calibrate.quality(said.chance[:, 0], right),
-    }
+    return told | answers.measured(right, chances.max(1), said.chance[:, 0], sure)
 
 
 def macro_f1(labels: np.ndarray, said: np.ndarray, categories: int) -> float | None:
@@ -185,30 +178,17 @@ def fit(chances: np.ndarray) -> np.ndarray:
 
 def readable(folder: Path | str) -> bool:
     """Whether this version of Shelfmark reads the model of a folder."""
-    try:
-        return json.loads((Path(folder) / "model.json").read_text()).get("format") == FORMAT
-    except (OSError, ValueError):
-        return False
+    return answers.readable(folder, FORMAT)
 
 
 def verify(folder: Path | str, expected: str | None) -> None:
-    """Raises `DataRefused` where the folder is no model, or its checksum is not the one published."""
-    folder = Path(folder)
-    if not (folder / "model.json").is_file():
-        raise DataRefused(
-            f"no multimodal model in {folder}: run train_multimodal, or roll the lake back to a commit that has one"
-        )
-    answers.unchanged(folder, expected)
+    """`answers.verify` of a multimodal model."""
+    answers.verify(folder, expected, "multimodal model", "train_multimodal")
 
 
 def read(folder: Path | str) -> dict[str, Any]:
     """model.json. Raises `DataRefused` where it is of another format."""
-    about = json.loads((Path(folder) / "model.json").read_text())
-    if about.get("format") != FORMAT:
-        raise DataRefused(
-            f"{folder}/model.json has format {about.get('format')}, this version reads {FORMAT}: train again"
-        )
-    return about
+    return answers.described(folder, FORMAT)
 
 
 @lru_cache(maxsize=2)  # the champion and, while a release moves, the one before

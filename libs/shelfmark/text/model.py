@@ -47,7 +47,6 @@ from shelfmark.answers import (  # noqa: F401
     make_tree,
 )
 from shelfmark.config import Text
-from shelfmark.errors import DataRefused
 from shelfmark.text import calibrate, kernel
 from shelfmark.text.facts import Encoder, joined
 from shelfmark.text.fit import ROUTED, ROUTES, grams, load_array
@@ -94,10 +93,7 @@ def write(folder: Path, nodes: list[dict[str, Any]], tree: Tree, about: dict[str
 
 def verify(folder: Path | str, expected: str | None) -> None:
     """Raises `DataRefused` where the folder is no model, or its checksum is not the one published."""
-    folder = Path(folder)
-    if not (folder / "model.json").is_file():
-        raise DataRefused(f"no text model in {folder}: run train_text, or roll the lake back to a commit that has one")
-    answers.unchanged(folder, expected)
+    answers.verify(folder, expected, "text model", "train_text")
 
 
 def readable(folder: Path | str) -> bool:
@@ -109,11 +105,7 @@ def readable(folder: Path | str) -> bool:
 def load(folder: str, key: str = "") -> Model:
     """The model of a folder, memory-mapped, once per process; `key` (its checksum) tells versions of a path apart."""
     path = Path(folder)
-    about = json.loads((path / "model.json").read_text())
-    if about.get("format") != FORMAT:
-        raise DataRefused(
-            f"{path}/model.json has format {about.get('format')}, this version reads {FORMAT}: train again"
-        )
+    about = answers.described(path, FORMAT)
     tree = Tree(**{name: np.array(values, np.int32) for name, values in about["tree"].items()})
     return Model(
         nodes=about["nodes"],

@@ -357,15 +357,8 @@ def _measure(plan: steps.Plan, side: Side) -> dict[str, Any]:
     said, truth, before, after, sure = map(np.concatenate, zip(*plan.tasks(step, side.parts)))
     right, categories = said == truth, len(plan.order)
     counts = (np.bincount(some, minlength=categories) for some in (said, truth[truth >= 0], said[right]))
-    return {
-        "rows": len(said),
-        "accuracy": float(right.mean()),
-        "macro_f1": _macro_f1(np.concatenate(list(counts)), categories),
-        "coverage": float(sure.mean()),
-        "accepted_accuracy": float(right[sure].mean()) if sure.any() else None,
-        "before": calibration.quality(before, right),
-        "after": calibration.quality(after, right),
-    }
+    told = {"macro_f1": _macro_f1(np.concatenate(list(counts)), categories)}
+    return told | answers.measured(right, before, after, sure)
 
 
 def _macro_f1(total: np.ndarray, categories: int) -> float | None:
