@@ -1,6 +1,7 @@
 """An ensemble of a text model and a multimodal one, both trained for real: weights, decisions, what is missing, what is told."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from shelfmark import answers, config
 from shelfmark.errors import DataRefused
+from shelfmark.models import members as joinable
 from shelfmark.models.champion import Champion
 from shelfmark.tables import table
 
@@ -202,6 +204,53 @@ def test_a_member_that_knows_the_tune_side_is_weighed_on_another(members):
         ({"fusion": "max"}, {"folds": 1}, False),
     ):
         assert joining._knows_tune(replace(multimodal, metrics=metrics, settings=settings)) == knows
+
+
+class Taxonomies:
+    """Of a run, what says which taxonomy is in force."""
+
+    def __init__(self, taxonomy):
+        self.taxonomy = taxonomy
+
+    def read(self, name):
+        assert name == "silver.taxonomy"
+        return self.taxonomy
+
+
+def test_champions_that_cannot_be_joined_are_named_with_the_reason(tables, members, tmp_path):
+    run, (text, multimodal) = Taxonomies(tables[2]), members
+
+    def against(text=text, multimodal=multimodal):
+        return joinable._against(run, {"text": text, "multimodal": multimodal})
+
+    assert against() is None
+    said = against(multimodal=replace(multimodal, settings={"multi_label": True}))
+    assert said == "the multimodal champion gives several categories a product"
+    for line, one in (("text", text), ("multimodal", multimodal)):
+        said = against(**{line: replace(one, taxonomy_version="t-0")})
+        assert said == f"the champion of {line} is of taxonomy t-0, which is not in force"
+        folder = tmp_path / line
+        shutil.copytree(one.folder, folder)
+        about = json.loads((folder / "model.json").read_text())
+        (folder / "model.json").write_text(json.dumps(about | {"format": 0}))
+        said = against(**{line: replace(one, folder=str(folder))})
+        assert said == f"another version of Shelfmark trained the champion of {line}"
+    assert joinable._against(run, {"multimodal": multimodal}) == "the line text has no champion yet"
+
+
+def test_a_member_that_fuses_features_and_chooses_among_candidates_is_joined_as_well(tables, members, tmp_path):
+    rows, images, taxonomy = tables
+    how = SETTINGS.multimodal.model_copy(update={"fusion": "early", "candidates": 2, "epochs": 2})
+    settings = SETTINGS.model_copy(update={"multimodal": how})
+    told = pictured.train(rows, images, taxonomy, settings, tmp_path / "work", tmp_path / "early", "commit-1")
+    early = Champion("multimodal", "early-1", str(tmp_path / "early"), told["checksum"], "t-1", {}, told["metrics"])
+    made = joining.train(*tables, settings, members[0], early, tmp_path / "model")
+    assert made["metrics"]["macro_f1"] >= max(one["macro_f1"] for one in made["metrics"]["tried"])
+    found = said(tables, (tmp_path / "model", made)).collect()
+    assert len(found) == SIDES["test"]
+    assert np.mean([row.top_k[0].category_id == row.truth for row in found]) > 0.75
+    assert all(np.isfinite(one.weight) for row in found for one in row.contributions)
+    assert {row.truth for row in found if row.top_k[0].category_id == row.truth} == set(LEAVES)
 
 
 def test_the_same_champions_give_the_same_files(tables, joined, members, tmp_path):

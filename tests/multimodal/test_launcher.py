@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +139,59 @@ def test_what_a_rank_refuses_is_refused_at_once_and_what_fails_again_is_a_servic
 
     with pytest.raises(ServiceError, match="a rank failed 1 times"):
         launcher.run(fails, 2, "horovod", spark, threads=1)
+
+
+GANG = """
+import os, sys, time
+from pathlib import Path
+from shelfmark import config, session
+from shelfmark.multimodal import launcher
+
+folder = sys.argv[1]
+
+def waits(group):
+    import os, time
+    from pathlib import Path
+    Path(folder, f"rank-{group.rank}").write_text(str(os.getpid()))
+    time.sleep(300)
+
+spark = session.start(config.load(home=folder), "gang")
+launcher.run(waits, 2, "horovod", spark, threads=1, retries=3)
+"""
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(true, seconds):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+    return true()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BUILT, reason="Horovod is not built here")
+def test_a_signal_to_a_driver_whose_ranks_are_at_work_ends_them_and_it(tmp_path):
+    """And none are started again, though retries are left."""
+    ranks = [tmp_path / f"rank-{rank}" for rank in range(2)]
+    with open(tmp_path / "said", "w") as said:
+        driver = subprocess.Popen([sys.executable, "-c", GANG, str(tmp_path)], stdout=said, stderr=said)
+    try:
+        assert until(lambda: all(one.exists() and one.read_text() for one in ranks), 180), (
+            tmp_path / "said"
+        ).read_text()
+        pids = [int(one.read_text()) for one in ranks]
+        driver.send_signal(signal.SIGTERM)
+        assert driver.wait(60) == -signal.SIGTERM, (tmp_path / "said").read_text()
+        assert until(lambda: not any(map(alive, pids)), 30)
+        assert [int(one.read_text()) for one in ranks] == pids
+    finally:
+        driver.kill()
 
 
 class Slots:

@@ -233,3 +233,19 @@ def test_two_stages_answer_of_the_candidates_alone(loaded):
     kept = [[one["confidence"] > 0 for one in some] for some in two["top_k"].to_pylist()]
     assert {sum(some) for some in kept} == {2}
     assert share(two, leaf) > share(model.answer(loaded, rows), leaf) - 0.05
+
+
+def test_candidates_count_in_what_a_side_of_the_split_shows(loaded):
+    """Calibration and gold.models tell of the same chances as `answer`."""
+    rows, leaf = products(200, 16)
+    one = replace(loaded, candidates=1)
+    region = np.asarray(rows["region"].to_pylist())
+    near = model.vectors(loaded, rows), loaded.prototypes, 1
+    order = [loaded.nodes[at]["id"] for at in loaded.tree.leaf]
+    labels = np.array([order.index(LEAVES[at]) for at in leaf])
+    side = model.Judged(model.outputs(loaded, rows), labels, loaded.tree.leaf[labels], region, *near)
+    said = model.answer(one, rows)
+    assert model.measure(one, side)["accuracy"] == pytest.approx(share(said, leaf))
+    whole = side._replace(candidates=0)
+    assert model.measure(loaded, whole)["accuracy"] == pytest.approx(share(model.answer(loaded, rows), leaf))
+    assert ((side.chances(loaded.rule) > 0).sum(1) == 1).all()

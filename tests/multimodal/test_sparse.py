@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from shelfmark.multimodal.sparse import SparseAdagrad, joined, parts
+from shelfmark.multimodal.sparse import Bags, Shares, SparseAdagrad, joined, packed, parts, unpacked
 
 ROWS, WIDTH = 50, 8
 
@@ -72,3 +72,64 @@ def test_it_goes_on_from_its_state():
         of.grad = gradient([5, 6], 2)
         optimiser.step()
     assert torch.equal(weight.data, kept.data)
+
+
+IDS = torch.tensor([[3, 7, 3, 0], [49, 0, 0, 0], [0, 0, 0, 0], [1, 2, 7, 9]], dtype=torch.int32)
+
+
+def bags(kept=True):
+    module = Bags(ROWS, WIDTH, sparse=True)
+    module.weight.data.copy_(table().data)
+    optimiser = SparseAdagrad([module.weight], lr=0.1)
+    if kept:
+        optimiser.keep_bags(module)
+    return module, optimiser
+
+
+def backward(module, ids, seed):
+    """A loss of which each mean has a gradient of its own."""
+    pull = torch.randn(len(ids), WIDTH, generator=torch.Generator().manual_seed(seed))
+    (module(ids) * pull).sum().backward()
+
+
+def test_bags_that_keep_their_gradients_move_as_those_of_torch():
+    (ours, one), (theirs, other) = bags(), bags(kept=False)
+    for step in range(3):
+        for module, optimiser in ((ours, one), (theirs, other)):
+            backward(module, IDS, step)
+            backward(module, IDS[:2].flip(0), step + 10)  # a batch in parts
+            optimiser.step()
+            module.zero_grad()
+        assert ours.weight.grad is None
+        torch.testing.assert_close(ours.weight.data, theirs.weight.data, rtol=1e-5, atol=1e-6)
+    assert torch.equal(ours.weight.data[10:40], table().data[10:40])
+    assert ours.kept == []
+
+
+def test_bags_keep_nothing_where_no_gradient_is_asked_for():
+    module, optimiser = bags()
+    with torch.no_grad():
+        module(IDS)
+    assert module.kept == []
+    before = module.weight.data.clone()
+    optimiser.step()
+    assert torch.equal(module.weight.data, before)
+
+
+def test_what_ranks_send_of_their_bags_moves_all_alike():
+    """Also where one rank has none; the gradient is the mean over the ranks."""
+    (whole, one), (parted, other) = bags(), bags()
+    sent = []
+    for ids, seed in ((IDS, 1), (IDS[:0], 2), (IDS[1:3], 3)):
+        backward(parted, ids, seed)
+        sent.append(packed(other.shares(parted.weight)))
+        pull = torch.randn(len(ids), WIDTH, generator=torch.Generator().manual_seed(seed))
+        (whole(ids) * pull / 3).sum().backward()
+    one.step()
+    other.give(parted.weight, unpacked(np.concatenate(sent), WIDTH))
+    other.step()
+    torch.testing.assert_close(whole.weight.data, parted.weight.data, rtol=1e-5, atol=1e-6)
+    empty = other.shares(parted.weight)
+    assert [len(part) for part in empty] == [0, 0, 0]
+    assert [len(part) for part in unpacked(packed(empty), WIDTH)] == [0, 0, 0]
+    assert isinstance(empty, Shares)

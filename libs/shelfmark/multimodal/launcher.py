@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from shelfmark.errors import ServiceError, UsageError
-from shelfmark.multimodal.sparse import SparseAdagrad, joined
+from shelfmark.multimodal import sparse
+from shelfmark.multimodal.sparse import SparseAdagrad
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,9 @@ class Group:
 
     def wrap(self, network: torch.nn.Module, optimisers: list, compression: bool = False, parts: int = 1):
         """(callable for the forward pass, optimisers) whose gradients are means over the ranks; weights are rank 0's."""
+        for one in optimisers:
+            if isinstance(one, SparseAdagrad):
+                one.keep_bags(network)
         return network, optimisers
 
     def settle(self, optimisers: list) -> Any:
@@ -88,6 +92,7 @@ class HorovodGroup(Group):
         wrapped = []
         for optimiser in optimisers:
             if isinstance(optimiser, SparseAdagrad):  # its gradients are gathered in `settle`
+                optimiser.keep_bags(network)
                 wrapped.append(optimiser)
                 continue
             named = [(names[id(one)], one) for group in optimiser.param_groups for one in group["params"]]
@@ -112,21 +117,27 @@ class HorovodGroup(Group):
             stack.enter_context(one.skip_synchronize())
         return stack
 
-    def _gather(self, optimiser: SparseAdagrad):
-        """Send the sparse gradients of an optimiser, each row once, and give what waits for those of all ranks: as Horovod does it
-        for sparse gradients, but that it sends a row as often as the batch has it."""
+    def _gather(self, optimiser: SparseAdagrad) -> Iterator[Callable[[], None]]:
+        """Send the sparse gradients of an optimiser and give what waits for those of all ranks. A bag's gradient is sent once, and
+        so is a row's of another embedding; Horovod would send a row as often as the batch has it."""
         hvd = self.hvd
         for number, weight in enumerate(weight for group in optimiser.param_groups for weight in group["params"]):
             # Also without a gradient: ranks wait for each other's.
-            ids, values = optimiser.summed(weight)
-            sent = [
-                hvd.allgather_async(torch.from_numpy(np.ascontiguousarray(one)), name=f"sparse.{number}.{name}")
-                for name, one in (("ids", ids), ("values", values))
-            ]
+            shares = optimiser.shares(weight)
+            if shares is not None:
+                sent = [hvd.allgather_async(torch.from_numpy(sparse.packed(shares)), name=f"sparse.{number}.bags")]
+            else:
+                sent = [
+                    hvd.allgather_async(torch.from_numpy(np.ascontiguousarray(one)), name=f"sparse.{number}.{name}")
+                    for name, one in zip(("ids", "values"), optimiser.summed(weight))
+                ]
 
             def done(weight=weight, sent=sent):
-                ids, values = (hvd.synchronize(one).numpy() for one in sent)
-                weight.grad = joined(ids, values / np.float32(self.size), len(weight))
+                got = [hvd.synchronize(one).numpy() for one in sent]
+                if len(got) == 1:
+                    optimiser.give(weight, sparse.unpacked(got[0], weight.shape[1]))
+                else:
+                    weight.grad = sparse.joined(got[0], got[1] / np.float32(self.size), len(weight))
 
             yield done
 

@@ -74,12 +74,31 @@ class Model:
 
 class Judged(NamedTuple):
     """Rows of a side of the split: outputs (fusion.py), labels int64[rows] (-1: not learnt) or bool[rows, categories], nodes
-    int32[rows] of the true category (-1: unknown), region names."""
+    int32[rows] of the true category (-1: unknown), region names; vectors float32[rows, width] and prototypes where the head chooses
+    among the nearest `candidates`."""
 
     outputs: fusion.Outputs
     labels: np.ndarray
     nodes: np.ndarray
     region: np.ndarray
+    vectors: np.ndarray | None = None
+    prototypes: np.ndarray | None = None
+    candidates: int = 0
+
+    def chances(self, rule: fusion.Rule) -> np.ndarray:
+        """Probabilities float32[rows, categories] by a rule, of the candidates alone where there are some."""
+        chances = fusion.apply(rule, self.outputs)
+        if not self.candidates or self.vectors is None:
+            return chances
+        return narrowed(chances, self.vectors, self.prototypes, self.candidates)
+
+
+def narrowed(chances: np.ndarray, vectors: np.ndarray, prototypes: np.ndarray, candidates: int) -> np.ndarray:
+    """`embeddings.among` the nearest candidates, of rows that have a vector; the others keep all."""
+    chances, some = chances.copy(), np.flatnonzero(vectors.any(1))
+    near, _ = embeddings.nearest(vectors[some], prototypes, candidates, exact=True)
+    chances[some] = embeddings.among(chances[some], near)
+    return chances
 
 
 def write(
@@ -100,7 +119,7 @@ def write(
     that have one), thresholds and scope."""
     folder, guess = Path(folder), None
     if side is not None and len(side.nodes):
-        chances = fusion.apply(rule, side.outputs)
+        chances = side.chances(rule)
         labels = side.labels if rule.kind == "multiclass" else _best_true(chances, side.labels)
         nodes_of = side.nodes if rule.kind == "multiclass" else _nodes(labels, tree)
         guess = answers.guesses(chances, fit(chances), labels, nodes_of, side.region, tree, decision.roll_up_depth)
@@ -131,7 +150,7 @@ def measure(model: Model, side: Judged) -> dict[str, Any]:
     micro_f1), coverage, accepted_accuracy, and `before` and `after` calibration what `calibrate.quality` says."""
     if not len(side.nodes):
         return {"rows": 0}
-    chances = fusion.apply(model.rule, side.outputs)
+    chances = side.chances(model.rule)
     several = model.kind == "multilabel"
     labels = _best_true(chances, side.labels) if several else side.labels
     region = pa.array(side.region.tolist(), pa.string())
@@ -318,10 +337,8 @@ def made_of(model: Model, rows: pa.RecordBatch | pa.Table, pool: Any = None) -> 
     read = found.features if model.rule.name == "early" else found.outputs
     chances = fusion.apply(model.rule, read)
     if model.candidates and model.space is not None:
-        vector = embeddings.vectors(model.space, found.features)
-        some = np.flatnonzero(vector.any(1))
-        near, _ = embeddings.nearest(vector[some], model.prototypes, model.candidates, exact=True)
-        chances[some] = embeddings.among(chances[some], near)
+        vectors = embeddings.vectors(model.space, found.features)
+        chances = narrowed(chances, vectors, model.prototypes, model.candidates)
     with np.errstate(invalid="ignore"):  # where there is no picture, or no text, nothing is below
         contradicts = agreement(found.outputs, model.kind) < model.contradiction
     return Made(read, chances, fusion.present(model.rule, read), contradicts)

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from shelfmark.errors import UsageError
+from shelfmark.multimodal.sparse import Bags
 
 # Means and deviations of ImageNet's pixels, which timm's pretrained models expect; as good as any for others.
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -130,9 +131,7 @@ class NGrams(Tower):
     def __init__(self, description):
         hidden, dim = description["hidden"], description["dim"]
         super().__init__(description, hidden)
-        self.embedding = nn.EmbeddingBag(
-            description["buckets"] + 1, dim, mode="mean", padding_idx=0, sparse=description["sparse"]
-        )
+        self.embedding = Bags(description["buckets"] + 1, dim, sparse=description["sparse"])
         nn.init.normal_(self.embedding.weight, std=0.1)
         with torch.no_grad():
             self.embedding.weight[0] = 0

@@ -552,7 +552,7 @@ def _written(
     told: Told,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write the model's files; what calibration found, and what the model reaches on the tune side."""
-    from shelfmark.multimodal import model
+    from shelfmark.multimodal import embeddings, model
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, tower in seen.items():
@@ -562,7 +562,10 @@ def _written(
 
     def judged(name: str) -> model.Judged:
         side = sides[name]
-        return model.Judged(outputs_of(seen, [name], side.row, len(told.counts)), side.labels, side.nodes, side.region)
+        found = outputs_of(seen, [name], side.row, len(told.counts))
+        spaced = told.how.candidates and (folder / embeddings.FILE).exists()
+        near = _vectors(folder, cache, name, seen, side.row) if spaced else ()
+        return model.Judged(found, side.labels, side.nodes, side.region, *near, candidates=told.how.candidates)
 
     about = {"support": {category: int(n) for category, n in zip(told.order, told.counts)}}
     about |= {"candidates": told.how.candidates}
@@ -576,6 +579,24 @@ def _written(
 
 RECALLED = (1, 10, 50)
 """Candidates by nearest prototype of which it is told how often the right category is among them."""
+
+
+def _vectors(
+    folder: Path, cache: Path, part: str, seen: dict[str, Learnt], rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(vectors of rows of a part by their numbers, prototypes of the categories), by the space that is written already."""
+    from shelfmark.multimodal import embeddings, loop, towers
+
+    space, prototypes = embeddings.load(folder)
+    out = np.zeros((len(rows), prototypes.shape[1]), np.float32)
+    if len(rows):
+        some = data.open_cache(cache, [part])
+        found = {name: loop.features(towers.load(folder / name), some) for name in seen}
+        at = {row: number for number, row in enumerate(rows.tolist())}
+        numbers = np.array([at.get(row, -1) for row in next(iter(found.values())).row.tolist()], np.int64)
+        made = embeddings.vectors(space, {name: one.values for name, one in found.items()})
+        out[numbers[numbers >= 0]] = made[numbers >= 0]
+    return out, prototypes
 
 
 def _spaced(folder: Path, cache: Path, seen: dict[str, Learnt], told: Told) -> dict[str, float]:
