@@ -288,8 +288,9 @@ def epoch(
         )
     dealt = deal(cache.groups, lanes, seed, number)
     each = batch // lanes
+    reader = _Reader(cache, modalities)
     mine = [
-        _lane(cache, dealt[lane], each, [seed, number, lane], window, start * each, modalities)
+        _lane(reader, dealt[lane], each, [seed, number, lane], window, start * each)
         for lane in range(rank, lanes, ranks)
     ]
     todo = steps(cache.rows, batch) - start
@@ -309,9 +310,9 @@ def all_rows(
 
     def tables():
         waiting: deque[pa.Table] = deque()
-        count = 0
+        reader, count = _Reader(cache, modalities), 0
         for group in cache.groups[rank::ranks]:
-            waiting.append(_read(cache, group, modalities))
+            waiting.append(reader.read(group))
             count += group.rows
             if count >= batch:
                 yield pa.concat_tables(waiting)
@@ -323,7 +324,7 @@ def all_rows(
     return _made(tables(), cache.how, modalities, threads)
 
 
-def _lane(cache, groups, each, seed, window, skip, modalities) -> Iterator[pa.Table]:
+def _lane(reader, groups, each, seed, window, skip) -> Iterator[pa.Table]:
     """Tables of `each` rows without end; the first `skip` rows are passed over without being read where that can be."""
     draw, rest, passed, at = np.random.default_rng(seed), None, 0, 0
     while True:
@@ -334,7 +335,7 @@ def _lane(cache, groups, each, seed, window, skip, modalities) -> Iterator[pa.Ta
         if passed + rows <= skip:
             passed += rows
             continue
-        table = pa.concat_tables([_read(cache, one, modalities) for one in some])
+        table = pa.concat_tables([reader.read(one) for one in some])
         # One copy a window, so that a batch is a slice; what has been taken of the window is still held by it.
         table = table.combine_chunks().take(pa.array(order[max(0, skip - passed) :]))
         passed += rows
@@ -344,11 +345,22 @@ def _lane(cache, groups, each, seed, window, skip, modalities) -> Iterator[pa.Ta
             rest = rest.slice(each)
 
 
-def _read(cache: Cache, group: Group, modalities: tuple[str, ...]) -> pa.Table:
-    path = Path(cache.folder) / group.file
-    with pq.ParquetFile(path, metadata=_metadata(path)) as file:
-        table = file.read_row_group(group.number, columns=[*modalities, "row", "label", "weight"], use_threads=False)
-    return table.slice(group.start, group.rows)
+class _Reader:
+    """Row groups of a cache, for one thread. The last `FILES` files stay open: to open one takes as long as to read a group."""
+
+    def __init__(self, cache: Cache, modalities: tuple[str, ...]):
+        self.folder, self.columns = Path(cache.folder), [*modalities, "row", "label", "weight"]
+        self.files: dict[str, pq.ParquetFile] = {}
+
+    def read(self, group: Group) -> pa.Table:
+        file = self.files.pop(group.file, None)
+        if file is None:
+            if len(self.files) >= FILES:
+                self.files.pop(next(iter(self.files))).close()
+            path = self.folder / group.file
+            file = pq.ParquetFile(path, metadata=_metadata(path))
+        self.files[group.file] = file  # the last one used is the last to go
+        return file.read_row_group(group.number, columns=self.columns, use_threads=False).slice(group.start, group.rows)
 
 
 @lru_cache(maxsize=FILES)

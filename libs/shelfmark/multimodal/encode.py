@@ -226,9 +226,17 @@ def fields(facts: pa.Array, width: int) -> pa.ListArray:
 def spread(pairs: pa.ListArray, width: int) -> np.ndarray:
     """`fields` as `width` numbers a row, float32 (n, width): most are 0, so a cache keeps the others."""
     count = pc.fill_null(pc.list_value_length(pairs), 0).to_numpy(zero_copy_only=False) // 2
-    column, amount = pairs.flatten().to_numpy(zero_copy_only=False).reshape(-1, 2).T
-    place = np.repeat(np.arange(len(pairs)), count) * width + column.astype(np.int64)
-    return np.bincount(place, amount, len(pairs) * width).astype(np.float32).reshape(len(pairs), width)
+    return _spread(count, pairs.flatten().to_numpy(zero_copy_only=False), width)
+
+
+@njit(cache=True, nogil=True)
+def _spread(count, pairs, width):
+    out, at = np.zeros((len(count), width), np.float32), 0
+    for i in range(len(count)):
+        for _ in range(count[i]):
+            out[i, int(pairs[at])] += pairs[at + 1]
+            at += 2
+    return out
 
 
 def _hashes(texts: pa.Array) -> np.ndarray:

@@ -6,11 +6,12 @@ A learned policy that starts from nothing needs more rows than are ever held out
    first, by L-BFGS: a convex problem with a number a channel.
 2. Gates, weights of each class and modality and the network start at 0, are learnt together from there with decay, on
    batches, while the loss on held-out leak groups falls; the best step is kept, which may be the start.
-3. How far to go from the start to there is chosen on the held-out part as well, by accuracy plus macro-F1 (micro-F1 for
-   several labels): 0 is a step, so what was learnt has to be of use.
-
-4. This is done `MEMBERS` times, each with another fifth of the leak groups held out, and the members' scores are averaged: every
+3. This is done `MEMBERS` times, each with another fifth of the leak groups held out, and the members' scores are averaged: every
    row is learnt from.
+4. How far to go from the start to there, and how much of what was learnt of a category to keep by the rows it was learnt of,
+   n / (n + k), is chosen for all members at once on what each held out, by accuracy plus macro-F1 (micro-F1 for several
+   labels): 0 is a step, so what was learnt has to be of use. Chosen by each member for itself, from a fifth in which a rare
+   category has a row or two, it cost the rare ones more than it brought the others.
 
 Each set of two modalities or more has a policy of its own, learnt from all rows that have them: a missing picture meets a
 policy that never heard of pictures.
@@ -48,6 +49,8 @@ RATE = 1e-3
 DECAY = {"gate": 1e-2, "own": 1e-2, "bias": 1e-2, "in": 1e-4, "in_bias": 0.0, "out": 1e-2, "linear": 1e-2}
 DROPOUT = 0.3  # of a modality, in early fusion
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the start of a policy to its end
+SUPPORTS = (0.0, 3.0, 10.0, 30.0)  # k: rows of a category at which half of what was learnt of it is kept
+BY_CLASS = ("own", "bias", "out", "linear")  # what a policy learns of each category: its last axis
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -189,18 +192,42 @@ def _policy(sample: Sample, kind: str, seed: int) -> tuple[dict[str, np.ndarray]
         return _tempered(torch, channel, sample, kind)
     given = [torch.from_numpy(some) for some in (channel, fusion.signs(chance), chance.reshape(len(chance), -1))]
     truth, weight = torch.from_numpy(sample.truth), torch.from_numpy(sample.weight)
-    made = []
+    members = []
     for member in range(min(MEMBERS, sample.folds.max() + 1)):
         learn, held = (np.flatnonzero(some) for some in (sample.folds != member, sample.folds == member))
         if len(learn) and len(held):
-            made.append(_member(torch, given, truth, weight, learn, held, kind, seed + member))
-    parts, told = zip(*made)
-    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}, {"members": list(told)}
+            members.append(_member(torch, given, truth, weight, learn, held, kind, seed + member))
+    true = truth[np.concatenate([one.held for one in members])].numpy()
+    scored = {}
+    for step, support in itertools.product(STEPS, SUPPORTS):
+        said = torch.cat([_scores(torch, one.at(step, support), given, one.held) for one in members])
+        scored[step, support] = quality(fusion.spread_scores(said.numpy(), kind), true, kind)
+    chosen = max(scored, key=scored.get)  # of equals the shortest way
+    parts = [{name: one.numpy().astype(np.float32) for name, one in member.at(*chosen).items()} for member in members]
+    told = {"step": chosen[0], "support": chosen[1], "members": [one.told for one in members]}
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}, told
 
 
-def _member(
-    torch, given, truth, weight, learn, held, kind: str, seed: int
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+class Member(NamedTuple):
+    """Of a policy: where it started, what it learnt, rows of each category that it learnt from, rows that it held out."""
+
+    start: dict[str, Any]
+    end: dict[str, Any]
+    rows: Any
+    held: np.ndarray
+    told: dict[str, Any]
+
+    def at(self, step: float, support: float) -> dict[str, Any]:
+        """A part of the way from start to end; of a category n / (n + support) of what was learnt of it."""
+        # Scores are no line in these numbers, but a way from start to end all the same.
+        way = {name: self.start[name] + step * (self.end[name] - self.start[name]) for name in self.start}
+        way["in"], way["in_bias"] = self.end["in"], self.end["in_bias"]
+        if support:
+            way |= {name: way[name] * (self.rows / (self.rows + support)) for name in BY_CLASS}
+        return way
+
+
+def _member(torch, given, truth, weight, learn, held, kind: str, seed: int) -> Member:
     """A member of a policy: learnt on the rows `learn`, stopped by the rows `held`."""
     (channels, classes), inputs, signs = given[0].shape[1:], given[2].shape[1], given[1].shape[1]
     part = {
@@ -220,18 +247,10 @@ def _member(
     if start_loss > mean_loss:
         start, start_loss = part, mean_loss
     end, end_loss, epochs = _descend(torch, start, given, truth, weight, learn, held, kind, seed)
-    # Scores are no line in these numbers, but a way from start to end all the same.
-    chosen, scored = start, {}
-    for step in STEPS:
-        way = {name: start[name] + step * (end[name] - start[name]) for name in start}
-        way["in"], way["in_bias"] = end["in"], end["in_bias"]
-        said = _scores(torch, way, given, held)
-        scored[step] = quality(fusion.spread_scores(said.numpy(), kind), truth[held].numpy(), kind)
-        if scored[step] > max((value for at, value in scored.items() if at < step), default=-1.0):
-            chosen = way
     told = {"held": len(held), "loss_mean": mean_loss, "loss_start": start_loss, "loss": end_loss, "epochs": epochs}
-    told |= {"scale": mixed.tolist(), "step": max(scored, key=scored.get)}
-    return {name: values.numpy().astype(np.float32) for name, values in chosen.items()}, told
+    own = truth[learn]
+    rows = torch.bincount(own, minlength=classes).float() if kind == "multiclass" else (own > 0).sum(0).float()
+    return Member(start, end, rows, held, told | {"scale": mixed.tolist()})
 
 
 def _scores(torch, part, given, rows):
