@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import logging
 import re
@@ -19,6 +20,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 # Tables that only ever grow: what earlier runs added was checked then, so a run checks its own rows.
 APPENDED = ("bronze.raw_products", "silver.rejected")
+COMPARED_AT_ONCE = 2
 JOURNALS = ("silver.rejected", "silver.check_results", "gold.runs")
 RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})[A-Za-z0-9_-]*")
 # Settings that say where a run happens, not what it makes: a change of them is no reason to run a job again.
@@ -284,8 +287,13 @@ class Run:
         """Results of the suites of all tables written, on the branch: of the tables alone, then against the last
         release and other tables, then of the journal rows that are going to be written."""
         named = {name: definitions.load(name) for name in self.written if definitions.exists(name)}
-        results = suites.validate_all([(self._checked(name), suite) for name, suite in named.items()])
-        results += self._compare(suite for name, suite in named.items() if table(name).made_by(self.job))
+        checked = [(self._checked(name), suite) for name, suite in named.items()]
+        mine = [suite for name, suite in named.items() if table(name).made_by(self.job)]
+        # Side by side: on small tables both are the latency of many small Spark jobs.
+        with ThreadPoolExecutor(1, "comparisons") as pool:
+            compared = pool.submit(self._compare, mine)
+            results = suites.validate_all(checked)
+            results += compared.result()
         if not results:  # nothing was written: a run record is all there will be
             return []
         rows = {"silver.check_results": self._check_rows(results), "gold.runs": [self._record("done", None)]}
@@ -316,14 +324,15 @@ class Run:
             accepted=self.accepted,
         )
         part = replace(sides, batch=lambda name: self.parts[name] if name in self.parts else self.read(name))
-        results = []
+        asked = []
         for suite in compared:
             apart = [e for e in suite.comparisons if e.by_part and suite.table in self.parts]
             rest = [e for e in suite.comparisons if e not in apart]
-            for asked, of in ((apart, part), (rest, sides)):
-                results += against.compare(self.spark, replace(suite, comparisons=tuple(asked)), of)
+            asked += [(replace(suite, comparisons=tuple(some)), of) for some, of in ((apart, part), (rest, sides))]
+        with ThreadPoolExecutor(COMPARED_AT_ONCE, "comparisons") as pool:
+            results = list(pool.map(lambda one: against.compare(self.spark, *one), asked))
         self.inputs = inputs
-        return results
+        return list(itertools.chain.from_iterable(results))
 
     def journal(self, status: str, reason: str | None, results: list[suites.CheckResult]) -> None:
         """Write check results and the run record on the branch."""
