@@ -23,7 +23,7 @@ help:
 	@echo "make run LAKE=lakefs                        the same, its versions in a local lakeFS server"
 	@echo "make test                                   the checks of every change: ruff, import-linter, pytest"
 	@echo "make nightly                                all checks: the long proofs too, and all runs with their suites"
-	@echo "make quick                                  the quick checks, about 2 minutes"
+	@echo "make quick                                  the checks that are not marked slow"
 	@echo "make test-gpu                               the checks that need a GPU, and training throughput on it"
 	@echo "make screenshots                            the pictures of docs/stewards.md, by Chromium"
 	@echo "make docs | lock | wheel | clean            docs/tables.md, requirements.lock, dist/*.whl, remove all that was made (the lake too)"
