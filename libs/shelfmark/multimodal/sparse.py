@@ -94,10 +94,7 @@ class SparseAdagrad(torch.optim.Optimizer):
                 state = self.state[weight]
                 if "sum" not in state:
                     state["sum"] = torch.zeros_like(weight)
-                if shares is None:
-                    order, total = _summed(*parts(weight.grad), self._slot(weight))
-                else:
-                    order, total = _summed_shares(*shares, self._slot(weight))
+                order, total = self.summed(weight, shares)
                 _move(weight.numpy(), state["sum"].numpy(), order, total, np.float32(group["lr"]))
 
     def _slot(self, weight: torch.Tensor) -> np.ndarray:
@@ -106,11 +103,15 @@ class SparseAdagrad(torch.optim.Optimizer):
             self.slots[id(weight)] = np.full(len(weight), -1, np.int32)
         return self.slots[id(weight)]
 
-    def summed(self, weight: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """The gradient of a weight, each row once: (ids int32[n], values float32[n, width]); none without a gradient."""
+    def summed(self, weight: torch.Tensor, shares: Shares | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The gradient of a weight, or of shares, each row once: (ids int32[n], values float32[n, width]); none without one."""
+        if shares is not None:
+            of = np.repeat(np.arange(len(shares.lengths)), shares.lengths)
+            return _summed(shares.ids, of, shares.gradients, self._slot(weight))
         if weight.grad is None:
             return np.zeros(0, np.int32), np.zeros((0, weight.shape[1]), np.float32)
-        return _summed(*parts(weight.grad), self._slot(weight))
+        ids, values = parts(weight.grad)
+        return _summed(ids, np.arange(len(ids)), values, self._slot(weight))
 
 
 def parts(gradient: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -162,40 +163,20 @@ def _shares(padded, gradients):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _summed_shares(lengths, ids, gradients, slot):
-    rows, width = len(ids), gradients.shape[1]
-    order, total, n, at = np.empty(rows, np.int32), np.empty((rows, width), np.float32), 0, 0
-    for i in range(len(lengths)):
-        for j in range(at, at + lengths[i]):
-            place = slot[ids[j]]
-            if place < 0:
-                slot[ids[j]], order[n] = n, ids[j]
-                for k in range(width):
-                    total[n, k] = gradients[i, k]
-                n += 1
-            else:
-                for k in range(width):
-                    total[place, k] += gradients[i, k]
-        at += lengths[i]
-    for i in range(n):
-        slot[order[i]] = -1
-    return order[:n], total[:n]
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _summed(ids, values, slot):
-    rows, width = values.shape
+def _summed(ids, of, values, slot):
+    """Each id once, and the sum of its gradients: the i-th id has the row `of[i]` of values."""
+    rows, width = len(ids), values.shape[1]
     order, total, n = np.empty(rows, np.int32), np.empty((rows, width), np.float32), 0
     for i in range(rows):
         at = slot[ids[i]]
         if at < 0:
             slot[ids[i]], order[n] = n, ids[i]
             for k in range(width):
-                total[n, k] = values[i, k]
+                total[n, k] = values[of[i], k]
             n += 1
         else:
             for k in range(width):
-                total[at, k] += values[i, k]
+                total[at, k] += values[of[i], k]
     for i in range(n):
         slot[order[i]] = -1
     return order[:n], total[:n]
