@@ -142,8 +142,7 @@ def test_what_a_rank_refuses_is_refused_at_once_and_what_fails_again_is_a_servic
 
 
 GANG = """
-import os, sys, time
-from pathlib import Path
+import sys
 from shelfmark import config, session
 from shelfmark.multimodal import launcher
 

@@ -488,13 +488,20 @@ def outputs_of(seen: dict[str, Learnt], parts: list[str], rows: np.ndarray, clas
             if part not in tower.said:
                 continue
             own, said = tower.said[part]
-            order = np.argsort(own, kind="stable")
-            at = np.searchsorted(own, rows, sorter=order).clip(0, max(len(own) - 1, 0))
-            if len(own):
-                hit = own[order[at]] == rows
-                out[hit] = said[order[at[hit]]]
+            hit, at = _places(rows, own)
+            out[hit] = said[at]
         found[name] = out
     return found
+
+
+def _places(rows: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the numbers `rows` are among `own`, bool[rows], and where those are, int64."""
+    if not len(own):
+        return np.zeros(len(rows), bool), np.zeros(0, np.int64)
+    order = np.argsort(own, kind="stable")
+    at = order[np.searchsorted(own, rows, sorter=order).clip(0, len(own) - 1)]
+    hit = own[at] == rows
+    return hit, at[hit]
 
 
 def _fused(
@@ -592,10 +599,8 @@ def _vectors(
     if len(rows):
         some = data.open_cache(cache, [part])
         found = {name: loop.features(towers.load(folder / name), some) for name in seen}
-        at = {row: number for number, row in enumerate(rows.tolist())}
-        numbers = np.array([at.get(row, -1) for row in next(iter(found.values())).row.tolist()], np.int64)
-        made = embeddings.vectors(space, {name: one.values for name, one in found.items()})
-        out[numbers[numbers >= 0]] = made[numbers >= 0]
+        hit, at = _places(rows, next(iter(found.values())).row)
+        out[hit] = embeddings.vectors(space, {name: one.values for name, one in found.items()})[at]
     return out, prototypes
 
 
