@@ -56,6 +56,7 @@ setup(
         "ftfy>=6.3",
         "py3langid>=0.3",
         "pillow>=11",
+        "simplejpeg>=1.8",
         "jinja2>=3.1",
         "filelock>=3.16",
         "python-stdnum>=1.20",

@@ -16,4 +16,4 @@ def main(run: Run) -> None:
     links.to_links(run, found)
     links.to_rejected(run, found)
     links.to_products(run, found)
-    links.tell(run, taken, found)
+    links.tell(run, found)

@@ -215,3 +215,44 @@ def test_a_picture_made_smaller_or_coarser_has_nearly_the_same_hash_and_another_
         assert bits(original, hashed(coded(image.resize((150, 200)), quality=50))) <= 6
         assert bits(original, hashed(coded(image, "PNG"))) <= 4
         assert bits(original, hashed(coded(drawn(300, 400, seed=draw.randrange(10**6), spots=12)))) > 12
+
+
+def by_pillow(data, rules):
+    """What Pillow alone makes of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "_bare_size", lambda _: None)
+        return picture(data, rules)
+
+
+@given(
+    st.integers(1, 64), st.integers(1, 64), st.integers(1, 100), st.sampled_from([0, 1, 2]), st.booleans(), st.booleans(),
+    st.integers(0, 2**32), st.one_of(st.none(), st.integers(0, 3000)), st.one_of(st.none(), st.integers(0, 3000)),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_a_thumbnail_is_what_pillow_makes_of_it(wide, high, quality, sampling, progressive, optimized, seed, cut, flip):
+    made = drawn(wide, high, seed=seed)
+    data = bytearray(coded(made, quality=quality, subsampling=sampling, progressive=progressive, optimize=optimized))
+    if flip is not None:  # damage
+        data[flip % len(data)] ^= 1 << seed % 8
+    data = bytes(data[:cut])
+    one, other = picture(data, RULES), by_pillow(data, RULES)
+    assert one == other and one.grey == other.grey
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {},
+        {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"},
+        {"comment": b"of a camera"},
+        {"icc_profile": b"profile"},
+        {"quality": 95, "restart_marker_blocks": 2},
+    ],
+)
+def test_only_a_jpeg_with_nothing_beside_its_picture_is_taken_for_a_bare_one(beside):
+    data = coded(drawn(50, 40), **beside)
+    bare = not {"exif", "comment", "icc_profile"} & set(beside)
+    assert decode._bare_size(data) == ((50, 40) if bare else None)
+    assert decode._bare_size(coded(drawn(50, 40, "L"))) is None and decode._bare_size(b"\xff\xd8\xff") is None
+    made = picture(data, RULES)
+    assert made == by_pillow(data, RULES) and (made.bytes == data) == bare

@@ -3,7 +3,8 @@
 1. The header is read: format, size, frames. What it alone condemns (a bomb, an animation) is never decoded.
 2. A JPEG is decoded at 1/2, 1/4 or 1/8 where that is still more than `Rules.size`; then it is turned as its EXIF says,
    laid on white where it is transparent, and made to fit a square of `Rules.size`; a small picture is never made larger.
-3. A JPEG that needs none of this is stored as it came, so that it loses nothing.
+3. A JPEG that needs none of this is stored as it came, so that it loses nothing. Such a one is decoded by libjpeg-turbo at
+   once (simplejpeg): what Pillow does around that takes longer than to decode a thumbnail.
 
 `PROBLEMS` names what can be wrong. A picture with a problem that `Rules.noted` does not list is refused: it has no bytes.
 """
@@ -19,6 +20,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps
 
 PROBLEMS = {
@@ -55,6 +57,8 @@ HASHED = 32  # side of the grey picture a hash is made of
 EMBEDDED = ("exif", "icc_profile", "xmp", "comment", "photoshop", "mp")
 """What a JPEG may carry beside its picture; a stored one carries none of it."""
 
+# Segments of a JPEG that has a picture and nothing beside it: JFIF's header, tables, and where its rows begin.
+_JFIF, _TABLES, _BASELINE, _SCAN = 0xE0, (0xDB, 0xC4, 0xDD), (0xC0, 0xC1, 0xC2), 0xDA
 _MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _ORIENTATION = 0x0112
 
@@ -88,6 +92,8 @@ class Picture:
 def picture(data: bytes, rules: Rules) -> Picture:
     """Decode one picture. Never raises for what the bytes hold. `grey`: 32 x 32 grey levels to hash, None if not decoded."""
     known = {"image_id": hashlib.sha256(data).hexdigest(), "original_bytes": len(data)}
+    if (size := _bare_size(data)) and (made := _thumbnail(data, size, rules, known)):
+        return made
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged EXIF and large sizes: both are judged here
         try:
@@ -100,6 +106,49 @@ def picture(data: bytes, rules: Rules) -> Picture:
         except Exception as error:
             width, height = image.size
             return Picture(**known, format=_format(image), width=width, height=height, problems=[_damage(error)])
+
+
+def _bare_size(data: bytes) -> tuple[int, int] | None:
+    """(Width, height) of a JPEG in three colours with no profile, EXIF, comment or the like; None of anything else."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    at, size = 2, None
+    while at + 10 <= len(data) and data[at] == 0xFF:
+        kind, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
+        if kind == _SCAN:
+            return size
+        if kind in _BASELINE and size is None and data[at + 4] == 8 and data[at + 9] == 3:
+            size = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
+        elif kind not in _TABLES and not (kind == _JFIF and data[at + 4 : at + 9] == b"JFIF\0"):
+            return None
+        at += 2 + length
+    return None
+
+
+def _thumbnail(data: bytes, size: tuple[int, int], rules: Rules, known: dict) -> Picture | None:
+    """A bare JPEG that nothing condemns and that is small enough to be stored as it came; None is for Pillow to say."""
+    short, long = sorted(size)
+    if not max(1, rules.min_side) <= short <= long <= min(rules.size, rules.max_aspect * short):
+        return None
+    if short * long > rules.max_pixels:
+        return None
+    try:
+        pixels = simplejpeg.decode_jpeg(data, strict=True)
+    except ValueError:
+        return None
+    shown = Image.fromarray(pixels)
+    if shown.size != size or _blank(shown):
+        return None
+    return Picture(**known, format="JPEG", width=size[0], height=size[1], grey=_grey(shown), bytes=data)
+
+
+def _blank(shown: Image.Image) -> bool:
+    """Whether an RGB picture shows a single colour."""
+    return all(high - low <= SAME for low, high in shown.getextrema())
+
+
+def _grey(shown: Image.Image) -> bytes:
+    return shown.convert("L").resize((HASHED, HASHED), Image.Resampling.LANCZOS).tobytes()
 
 
 def _decoded(image: Image.Image, data: bytes, rules: Rules, known: dict) -> Picture:
@@ -130,9 +179,9 @@ def _decoded(image: Image.Image, data: bytes, rules: Rules, known: dict) -> Pict
     shown = image if plain else _on_white(image)
     if format_ != "JPEG" and not small:
         shown.thumbnail((rules.size, rules.size), Image.Resampling.BICUBIC)
-    if all(high - low <= SAME for low, high in shown.getextrema()):
+    if _blank(shown):
         problems.append("blank")
-    grey = shown.convert("L").resize((HASHED, HASHED), Image.Resampling.LANCZOS).tobytes()
+    grey = _grey(shown)
     if _refused(problems, rules):
         return Picture(**known, problems=problems, grey=grey)
     as_it_came = format_ == "JPEG" and small and plain and not any(key in image.info for key in EMBEDDED)

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from shelfmark.images import decode, fetch, places
+from shelfmark.images import fetch, places, tasks
 from shelfmark.images.decode import Rules
 from shelfmark.images.places import Place, Refused
+from shelfmark.images.tasks import KNOWN, MEMBERS, PLACED, TAKEN
 from shelfmark.ingest import mapping
 from shelfmark.ingest.normalise import image_text, picture_bytes
 
@@ -34,28 +35,13 @@ if TYPE_CHECKING:
     from shelfmark.run import Run
 
 REFERENCE = ("source", "reference")
-IMAGES, LINKS = "silver.images", "silver.image_links"
+IMAGES, LINKS, PRODUCTS = "silver.images", "silver.image_links", "silver.products"
 
 NEIGHBOURS = 256 << 10
 """Bytes of an archive that go to one task together: some hundred small pictures, which one read-ahead brings."""
 
 TASKS_PER_CORE = 4
-BATCH_BYTES, BATCH_ROWS = 16 << 20, 2048
-"""Pictures that a task holds decoded before it hands them on."""
-
-PLACED = (
-    "source string, reference string, file string, offset bigint, size bigint, version string, rule string, said string"
-)
-MEMBERS = "file string, member string, offset bigint, size bigint, version string, rule string, said string"
-KNOWN = "image_id string, problems array<string>"
-TAKEN = (
-    f"source string, reference string, version string, rule string, said string, {KNOWN}, new boolean, bytes binary, "
-    "format string, width int, height int, perceptual_hash string, original_bytes bigint"
-)
-_ARROW = {
-    "string": pa.string(), "bigint": pa.int64(), "int": pa.int32(), "boolean": pa.bool_(), "binary": pa.binary(),
-    "array<string>": pa.list_(pa.string()),
-}  # fmt: skip
+SHARDS = 16  # of silver.images
 
 
 @dataclass(frozen=True)
@@ -69,7 +55,7 @@ class Wanted:
 
 def wanted(run: Run) -> Wanted | None:
     """The products that name a picture; None where none does and none ever did."""
-    products = run.read("silver.products").where("image IS NOT NULL")
+    products = run.read(PRODUCTS).where("image IS NOT NULL")
     names = sorted(row.source for row in products.select("source").distinct().collect())
     if not names and not run.has(LINKS):
         return None
@@ -113,10 +99,10 @@ def placed(run: Run, asked: Wanted) -> DataFrame:
         for batch in batches:
             rows = []
             for source, reference in zip(*(column.to_pylist() for column in batch.columns)):
-                rows += _placed(source, reference, among[source], urls, limit, how)
-            yield _batch(rows, _PLACED_OR_NOT)
+                rows += tasks.placed(source, reference, among[source], urls, limit, how)
+            yield tasks.as_batch(rows, tasks.PLACED_OR_NOT)
 
-    found = refs.mapInArrow(place, _PLACED_OR_NOT)
+    found = refs.mapInArrow(place, tasks.PLACED_OR_NOT)
     archives = _archives(refs, among)
     if not archives:
         return found.drop("member", "rank")
@@ -150,44 +136,6 @@ def placed(run: Run, asked: Wanted) -> DataFrame:
     return rows.groupBy(*REFERENCE).agg(F.min(rest).alias("first")).select(*REFERENCE, "first.*").drop("rank", "col1")
 
 
-_PLACED_OR_NOT = f"{PLACED}, member string, rank int"
-
-
-def _placed(
-    source: str, reference: str, among: list[Place], urls: bool, limit: int, how: str
-) -> Iterator[tuple[Any, ...]]:
-    """Rows of `_PLACED_OR_NOT` of a reference: one, or one for each archive that may have it (its member is looked up)."""
-    try:
-        kind = places.kind(reference)
-        if kind == "content":
-            yield source, reference, None, None, None, how, None, None, None, 0
-            return
-        if kind == "url":
-            if not urls:
-                raise Refused("urls_off", "the picture is an address, and images.urls is off")
-            yield source, reference, None, None, None, how, None, None, None, 0
-            return
-        missing, archived = None, False
-        for rank, ((file, member), place) in enumerate(zip(places.candidates(reference, among), among)):
-            if member is not None:
-                archived = True
-                yield source, reference, file, None, None, None, None, None, member, rank
-                continue
-            try:
-                size, version = places.file_of(file, place.path, limit)
-            except Refused as refused:
-                if refused.rule != "picture_missing":
-                    raise
-                missing = missing or refused
-                continue
-            yield source, reference, file, 0, size, f"{how} {version}", None, None, None, rank
-            return
-        if not archived:
-            raise missing or Refused("picture_missing", "the source's `pictures` name no place that is there")
-    except Refused as refused:
-        yield source, reference, None, None, None, None, refused.rule, refused.said, None, 99
-
-
 def _archives(refs: DataFrame, among: dict[str, list[Place]]) -> list[str]:
     """The archives that are places, or that references into folders name."""
     found = {place.path for some in among.values() for place in some if place.archive}
@@ -207,19 +155,10 @@ def _members(run: Run, archives: list[str], how: str) -> DataFrame:
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                yield from _chunks(_rows_of(archives[number], how), MEMBERS)
+                yield from tasks.chunks(tasks.members_of(archives[number], how), MEMBERS)
 
-    tasks = min(len(archives), TASKS_PER_CORE * run.spark.sparkContext.defaultParallelism)
-    return run.spark.range(0, len(archives), 1, tasks).mapInArrow(read, MEMBERS)
-
-
-def _rows_of(archive: str, how: str) -> Iterator[tuple[Any, ...]]:
-    try:
-        version = f"{how} {places.version(archive)}"
-        for member, offset, size in places.members(archive):
-            yield archive, member, offset, size, f"{version} {offset}.{size}", None, None
-    except Refused as refused:
-        yield archive, None, None, None, None, refused.rule, refused.said
+    parts = min(len(archives), TASKS_PER_CORE * run.spark.sparkContext.defaultParallelism)
+    return run.spark.range(0, len(archives), 1, parts).mapInArrow(read, MEMBERS)
 
 
 def taken(run: Run, asked: Wanted, located: DataFrame) -> DataFrame:
@@ -235,8 +174,8 @@ def taken(run: Run, asked: Wanted, located: DataFrame) -> DataFrame:
         before = before.agg(F.first("image_id").alias("image_id"), F.first("problems").alias("problems"))
         rows = rows.join(before, [*REFERENCE, "version"], "left")
     else:
-        rows = rows.select("*", *(F.lit(None).cast(t).alias(n) for n, t in _fields(KNOWN)))
-    rows = rows.select(*(name for name, _ in _fields(f"{PLACED}, {KNOWN}")))
+        rows = rows.select("*", *(F.lit(None).cast(t).alias(n) for n, t in tasks.columns(KNOWN)))
+    rows = rows.select(*(name for name, _ in tasks.columns(f"{PLACED}, {KNOWN}")))
     fresh = F.col("rule").isNull() & F.col("image_id").isNull()
     parts = TASKS_PER_CORE * run.spark.sparkContext.defaultParallelism
     together = F.xxhash64("file", F.floor(F.col("offset") / NEIGHBOURS))
@@ -244,7 +183,7 @@ def taken(run: Run, asked: Wanted, located: DataFrame) -> DataFrame:
         settings.max_mib << 20, settings.timeout_seconds, settings.retries, settings.connections,
         tuple(settings.allowed_hosts),
     )  # fmt: skip
-    work = _decoder(rules_of(settings), limits)
+    work = tasks.decoder(rules_of(settings), limits)
     coded = any(source.pictures.encoding for source in asked.sources.values())
     of_record = F.col("reference").startswith(places.CONTENT) & fresh & F.lit(coded)
     of_host = F.col("reference").rlike("(?i)^https?://") & fresh
@@ -281,73 +220,9 @@ def _of_records(run: Run, asked: Wanted, rows: DataFrame) -> DataFrame:
                 get, encoding = fields[source]
                 text = get(json.loads(payload)) if payload else None
                 made.append((source, reference, picture_bytes(text, encoding) if text else None))
-            yield _batch(made, schema)
+            yield tasks.as_batch(made, schema)
 
     return rows.join(found.mapInArrow(unpack, schema), [*REFERENCE], "left")
-
-
-def _decoder(rules: Rules, limits: fetch.Limits) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Rows of `PLACED`, `KNOWN` and content -> rows of `TAKEN`."""
-
-    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        reader, held, size = places.Reader(), [], 0
-        for row, data in _read(batches, reader, limits):
-            made = decode.picture(data, rules) if isinstance(data, bytes) else None
-            held.append((row, made, data if isinstance(data, Refused) else None))
-            size += len(made.bytes or b"") if made else 0
-            if size >= BATCH_BYTES or len(held) >= BATCH_ROWS:
-                yield _taken(held)
-                held, size = [], 0
-        if held:
-            yield _taken(held)
-        reader.close()
-
-    return work
-
-
-Row = dict[str, Any]
-
-
-def _read(
-    batches: Iterator[pa.RecordBatch], reader: places.Reader, limits: fetch.Limits
-) -> Iterator[tuple[Row, bytes | Refused | None]]:
-    """Each row with its bytes, or why there are none; None where nothing was to be read."""
-    for batch in batches:
-        addresses: list[Row] = []
-        for row in batch.to_pylist():
-            if row["rule"] is not None or row["image_id"] is not None:
-                yield row, None
-            elif row["content"] is not None:
-                yield row, row["content"]
-            elif row["file"] is not None:
-                try:
-                    yield row, reader.read(row["file"], row["offset"], row["size"])
-                except Refused as refused:
-                    yield row, refused
-            elif row["reference"].startswith(places.CONTENT):
-                yield row, Refused("picture_unreadable", "the record's bytes cannot be decoded as its mapping says")
-            else:
-                addresses.append(row)
-        answers = fetch.fetch_all((row["reference"] for row in addresses), limits)
-        yield from ((row, data) for row, (_, data) in zip(addresses, answers))
-
-
-def _taken(held: list[tuple[Row, decode.Picture | None, Refused | None]]) -> pa.RecordBatch:
-    hashed = decode.hashes([made.grey if made else None for _, made, _ in held])
-    rows = []
-    for (row, made, refused), looks in zip(held, hashed):
-        named = (row["source"], row["reference"], row["version"])
-        if made is None:
-            rule, said = (refused.rule, refused.said) if refused else (row["rule"], row["said"])
-            version = None if refused else row["version"]
-            rows.append((*named[:2], version, rule, said, row["image_id"], row["problems"], False, *[None] * 6))
-            continue
-        problems = list(made.problems)
-        if decode.misnamed(row["reference"], made.format):
-            problems.append("wrong_extension")
-        about = (made.bytes, made.format, made.width, made.height, looks, made.original_bytes)
-        rows.append((*named, None, None, made.image_id, problems, True, *about))
-    return _batch(rows, TAKEN)
 
 
 def new_pictures(run: Run, known: DataFrame, flagged: Iterable[str]) -> DataFrame:
@@ -362,48 +237,9 @@ def new_pictures(run: Run, known: DataFrame, flagged: Iterable[str]) -> DataFram
         "original_bytes", F.lit(made_as(run.settings.images)).alias("made_as"), _shard().alias("shard"),
         F.lit(run.run_id).alias("run_id"),
     )  # fmt: skip
-    return rows.repartition("shard").mapInArrow(_once, rows.schema)
+    parts = min(SHARDS, run.spark.sparkContext.defaultParallelism)
+    return rows.repartition(parts, "shard").mapInArrow(tasks.once, rows.schema)
 
 
 def _shard() -> Column:
     return F.conv(F.substring("image_id", 1, 1), 16, 10).cast("int")
-
-
-def _once(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The first row of each image_id: all of one are in one partition."""
-    seen: set[str] = set()
-    for batch in batches:
-        keep = []
-        for image_id in batch.column(0).to_pylist():
-            keep.append(image_id not in seen)
-            seen.add(image_id)
-        yield batch if all(keep) else batch.filter(pa.array(keep))
-
-
-def _fields(ddl: str) -> list[tuple[str, str]]:
-    return [tuple(part.split(" ", 1)) for part in ddl.split(", ")]
-
-
-def _batch(rows: list[tuple[Any, ...]], ddl: str) -> pa.RecordBatch:
-    """Rows as an Arrow batch; a name that is not UTF-8, as old archives have, with a replacement sign."""
-    fields = _fields(ddl)
-    columns = zip(*rows) if rows else [()] * len(fields)
-    arrays = []
-    for values, (_, kind) in zip(columns, fields):
-        try:
-            arrays.append(pa.array(values, _ARROW[kind]))
-        except UnicodeEncodeError:
-            sound = [value and value.encode("utf-8", "replace").decode() for value in values]
-            arrays.append(pa.array(sound, _ARROW[kind]))
-    return pa.RecordBatch.from_arrays(arrays, names=[name for name, _ in fields])
-
-
-def _chunks(rows: Iterator[tuple[Any, ...]], ddl: str) -> Iterator[pa.RecordBatch]:
-    held = []
-    for row in rows:
-        held.append(row)
-        if len(held) >= 10_000:
-            yield _batch(held, ddl)
-            held = []
-    if held:
-        yield _batch(held, ddl)

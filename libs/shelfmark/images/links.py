@@ -6,47 +6,61 @@ is not used), or it has no bytes, and silver.rejected says why. Only what change
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
 from shelfmark.images import intake
-from shelfmark.images.intake import IMAGES, LINKS, REFERENCE
+from shelfmark.images.intake import IMAGES, LINKS, PRODUCTS, REFERENCE
 from shelfmark.quality import rejects
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, Row
 
     from shelfmark.images.intake import Wanted
     from shelfmark.run import Run
 
 PLACEHOLDER = "placeholder"
 FEW = 0.3
-"""Share of the links below which those that changed are swapped in; above, the table is written whole."""
+"""Share of a table's rows below which those that changed are put into it; above, it is written whole."""
 
 
 @dataclass(frozen=True)
 class Links:
     """`rows`: the links of all products, columns of silver.image_links and what `said`, `source_key`, ... the verbs below
-    need, with `change` (new, changed, same); `gone`: product_id of links that are no more; `flagged`: image_ids of all
-    placeholders, `newly` those that were none before; `counts`: how many rows are new, changed, same, gone."""
+    need, with `change` (new, changed, same), `refused` (a refusal to be written), `closes` (it was refused, and its link is another
+    now) and `moved` (its product is to show another picture); `gone`: product_id of links that are no more; `flagged`: image_ids
+    of all placeholders, `newly` those that were none before; `read`: references whose bytes were read, `new` the pictures they
+    gave; `tally`: how many rows are alike in `TALLIED`; `left`: how many are gone."""
 
     rows: DataFrame
     gone: DataFrame
     flagged: tuple[str, ...]
     newly: tuple[str, ...]
-    counts: dict[str, int]
+    read: int
+    new: int
+    tally: list[Row]
+    left: int
 
     @property
     def differ(self) -> int:
-        return sum(count for kind, count in self.counts.items() if kind != "same")
+        return self.count(lambda row: row.change != "same") + self.left
+
+    def count(self, wanted: Callable[[Row], bool] = lambda row: True) -> int:
+        """How many links are wanted; gone ones are not asked about."""
+        return sum(row["rows"] for row in self.tally if wanted(row))
+
+
+TALLIED = ("change", "usable", "without", "problems", "refused", "closes", "moved")
 
 
 def of_products(run: Run, asked: Wanted, taken: DataFrame) -> Links:
     """The link of every product that names a picture, compared with the one it had."""
     settings = run.settings.images
-    outcome = taken.select(*REFERENCE, "version", "rule", "said", F.col("image_id").alias("picture"), "problems")
+    outcome = taken.select(*REFERENCE, "version", "rule", "said", F.col("image_id").alias("picture"), "problems", "new")
     products = asked.products.withColumnRenamed("image_id", "image_id_now")
     rows = products.join(outcome, [*REFERENCE]).localCheckpoint()
 
@@ -56,8 +70,15 @@ def of_products(run: Run, asked: Wanted, taken: DataFrame) -> Links:
     had = before.where(had).select("image_id").distinct()
     known = {row.image_id for row in had.collect()} if run.has(LINKS) else set()
     titles = F.size(F.collect_set(F.xxhash64(F.lower(F.trim("title")))))
-    shared = rows.where("picture IS NOT NULL").groupBy("picture").agg(titles.alias("titles"))
-    many = {row.picture for row in shared.where(F.col("titles") > settings.placeholder_titles).collect()}
+    references = F.size(F.collect_set(F.when(F.col("new"), F.xxhash64(*REFERENCE))))
+    shown = rows.where("picture IS NOT NULL").groupBy("picture")
+    shown = shown.agg(titles.alias("titles"), references.alias("references"))
+    seen = shown.agg(
+        F.collect_list(F.when(F.col("titles") > settings.placeholder_titles, F.col("picture"))).alias("many"),
+        F.sum("references").alias("read"),
+        F.count_if(F.col("references") > 0).alias("new"),
+    ).head()
+    many = set(seen.many)
     flagged = known | many
 
     old = F.col("picture").isin(sorted(flagged))
@@ -65,7 +86,7 @@ def of_products(run: Run, asked: Wanted, taken: DataFrame) -> Links:
     problems = F.array_except(problems, F.array(F.lit(PLACEHOLDER)))
     problems = F.when(old, F.array_union(problems, F.array(F.lit(PLACEHOLDER)))).otherwise(problems)
     noted = F.array(*map(F.lit, settings.noted)) if settings.noted else F.array().cast("array<string>")
-    rows = rows.withColumn("problems", problems).withColumn("image_id", F.col("picture")).drop("picture")
+    rows = rows.withColumn("problems", problems).withColumn("image_id", F.col("picture")).drop("picture", "new")
     usable = F.col("image_id").isNotNull() & (F.size(F.array_except("problems", noted)) == 0)
     rows = rows.withColumn("usable", usable).withColumn("run_id", F.lit(run.run_id))
     compared = ("reference", "image_id", "usable", "problems", "version")
@@ -74,24 +95,33 @@ def of_products(run: Run, asked: Wanted, taken: DataFrame) -> Links:
         rows = rows.join(then, "product_id", "left")
         same = F.struct(*compared).eqNullSafe(F.col("before"))
         change = F.when(F.col("before").isNull(), "new").when(same, "same").otherwise("changed")
-        rows = rows.withColumn("change", change).withColumn(
-            "was_refused", F.expr("before.image_id IS NULL AND before IS NOT NULL")
-        )
+        rows = rows.withColumn("change", change)
+        closes = "change = 'changed' AND before.image_id IS NULL AND before IS NOT NULL"
+    else:
+        rows, closes = rows.withColumn("change", F.lit("new")), "false"
+    rows = rows.withColumns(
+        {
+            "refused": F.expr("image_id IS NULL AND change != 'same'"),
+            "closes": F.expr(closes),
+            "moved": F.expr("NOT if(usable, image_id, NULL) <=> image_id_now"),
+        }
+    )
+    gone = rows.where("false").select("product_id")
+    if run.has(LINKS):
+        # Kept as they are now: the table that they are compared with is about to be another.
         rows = rows.drop("before").localCheckpoint()
         gone = before.join(rows, "product_id", "left_anti").select("product_id").localCheckpoint()
-    else:
-        rows = rows.withColumn("change", F.lit("new")).withColumn("was_refused", F.lit(False)).localCheckpoint()
-        gone = rows.where("false").select("product_id")
-    counts = {row.change: row["count"] for row in rows.groupBy("change").count().collect()}
-    counts["gone"] = gone.count() if run.has(LINKS) else 0
-    return Links(rows, gone, tuple(sorted(flagged)), tuple(sorted(many - known)), counts)
+    tally = rows.withColumn("without", F.expr("image_id IS NULL")).groupBy(*TALLIED).agg(F.count("*").alias("rows"))
+    left = gone.count() if run.has(LINKS) else 0
+    found = rows, gone, tuple(sorted(flagged)), tuple(sorted(many - known)), seen.read or 0, seen.new
+    return Links(*found, tally.collect(), left)
 
 
 def to_images(run: Run, taken: DataFrame, links: Links) -> None:
     """Write the pictures that were read, those that turned out to be placeholders anew, and drop what no link leads to."""
     fresh = intake.new_pictures(run, taken, links.flagged)
     if not run.has(IMAGES):
-        if taken.where("new").limit(1).count():
+        if links.read:
             run.write(IMAGES, fresh)
         return
     if not links.differ:
@@ -119,7 +149,7 @@ def to_links(run: Run, links: Links) -> None:
     if not links.differ:
         return
     columns = ("product_id", "source", "reference", "image_id", "usable", "problems", "version", "run_id")
-    total = sum(links.counts.values())
+    total = links.count() + links.left
     if not run.has(LINKS):
         run.write(LINKS, links.rows.select(*columns).coalesce(_files(total)))
         return
@@ -133,19 +163,29 @@ def to_links(run: Run, links: Links) -> None:
 
 def to_products(run: Run, links: Links) -> None:
     """Set image_id of the products whose usable picture is another than it was."""
-    shown = F.when(F.col("usable"), F.col("image_id"))
-    rows = links.rows.withColumn("image_id", shown).where("NOT image_id <=> image_id_now")
+    moved = links.count(lambda row: row.moved)
+    if not moved:
+        return
+    rows = links.rows.where("moved").withColumn("image_id", F.when(F.col("usable"), F.col("image_id")))
+    products = run.read(PRODUCTS)
+    if moved > FEW * products.count():
+        # As a merge would leave it, which takes three times as long to find the rows that it changes.
+        now = F.struct("image_id").alias("now")
+        whole = products.join(rows.select("product_id", now), "product_id", "left")
+        image_id = F.when(F.col("now").isNotNull(), F.col("now.image_id")).otherwise(F.col("image_id"))
+        whole = whole.withColumn("image_id", image_id).select(products.columns)
+        run.write(PRODUCTS, run.spark.sql("SELECT /*+ REBALANCE(region) */ * FROM {whole}", whole=whole))
+        return
     rows = rows.select("product_id", "source", "source_key", "region", "content_hash", "image_id")
-    if rows.limit(1).count():
-        run.merge("silver.products", rows, only=["image_id"])
+    run.merge(PRODUCTS, rows, only=["image_id"])
 
 
 def to_rejected(run: Run, links: Links) -> None:
     """Refuse what gave no bytes, once, with the reason; close the refusals of products whose link is another now."""
     if not links.differ:
         return
-    refused = links.rows.where("image_id IS NULL AND change != 'same'")
-    if refused.limit(1).count():
+    refused = links.rows.where("refused")
+    if links.count(lambda row: row.refused):
         files = run.read("bronze.files").select("source", "file_hash", "file").dropDuplicates(["source", "file_hash"])
         run.reject(
             refused.join(F.broadcast(files), ["source", "file_hash"], "left").select(
@@ -160,8 +200,8 @@ def to_rejected(run: Run, links: Links) -> None:
                 F.to_json(F.struct(F.substring("reference", 1, 4096).alias("image"))).alias("payload"),
             )
         )
-    closed = links.rows.where("was_refused AND change = 'changed'").select("product_id").union(links.gone)
-    if closed.limit(1).count():
+    closed = links.rows.where("closes").select("product_id").union(links.gone)
+    if links.left or links.count(lambda row: row.closes):
         product_id = F.expr("substring(sha2(concat(source, chr(0), key), 256), 1, 32)")
         mine = run.read("silver.rejected").where((F.col("table") == LINKS) & F.col("resolved_by").isNull())
         mine = mine.withColumn("product_id", product_id).join(closed, "product_id", "left_semi").drop("product_id")
@@ -169,21 +209,18 @@ def to_rejected(run: Run, links: Links) -> None:
             run.note(resolved=resolved)
 
 
-def tell(run: Run, taken: DataFrame, links: Links) -> None:
+def tell(run: Run, links: Links) -> None:
     """Note what came of the pictures, for the run record and the console."""
-    said = links.rows.groupBy("usable", F.col("image_id").isNull().alias("without"), "problems").count().collect()
-    refused: dict[str, int] = {}
-    for row in said:
-        for problem in row.problems if not row.usable else ():
-            refused[problem] = refused.get(problem, 0) + row["count"]
-    read = taken.where("new").select(F.count("*"), F.countDistinct("image_id")).head()
+    refused: Counter[str] = Counter()
+    for row in links.tally:
+        refused.update({problem: row["rows"] for problem in row.problems if not row.usable})
     run.note(
         pictures={
-            "references": sum(row["count"] for row in said),
-            "usable": sum(row["count"] for row in said if row.usable),
-            "without_bytes": sum(row["count"] for row in said if row.without),
-            "read": read[0],
-            "new": read[1],
+            "references": links.count(),
+            "usable": links.count(lambda row: row.usable),
+            "without_bytes": links.count(lambda row: row.without),
+            "read": links.read,
+            "new": links.new,
             "problems": dict(sorted(refused.items())),
         }
     )
