@@ -236,7 +236,8 @@ def test_a_thumbnail_is_what_pillow_makes_of_it(wide, high, quality, sampling, p
         data[flip % len(data)] ^= 1 << seed % 8
     data = bytes(data[:cut])
     one, other = picture(data, RULES), by_pillow(data, RULES)
-    assert one == other and one.grey == other.grey
+    assert one == other
+    assert one.grey == other.grey
 
 
 @pytest.mark.parametrize(
@@ -253,6 +254,8 @@ def test_only_a_jpeg_with_nothing_beside_its_picture_is_taken_for_a_bare_one(bes
     data = coded(drawn(50, 40), **beside)
     bare = not {"exif", "comment", "icc_profile"} & set(beside)
     assert decode._bare_size(data) == ((50, 40) if bare else None)
-    assert decode._bare_size(coded(drawn(50, 40, "L"))) is None and decode._bare_size(b"\xff\xd8\xff") is None
+    assert decode._bare_size(coded(drawn(50, 40, "L"))) is None
+    assert decode._bare_size(b"\xff\xd8\xff") is None
     made = picture(data, RULES)
-    assert made == by_pillow(data, RULES) and (made.bytes == data) == bare
+    assert made == by_pillow(data, RULES)
+    assert (made.bytes == data) == bare
