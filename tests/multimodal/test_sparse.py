@@ -92,6 +92,22 @@ def backward(module, ids, seed):
     (module(ids) * pull).sum().backward()
 
 
+@pytest.mark.parametrize("kind", [torch.int32, torch.int64])
+@pytest.mark.parametrize("width", [1, 8, 64, 100])
+def test_means_are_those_of_torch(width, kind):
+    torch.manual_seed(1)
+    ours, theirs = Bags(ROWS, width), torch.nn.EmbeddingBag(ROWS, width, mode="mean", padding_idx=0)
+    theirs.load_state_dict(ours.state_dict())
+    for n, length in ((0, 5), (1, 1), (7, 30), (3, 200)):
+        ids = torch.randint(0, ROWS, (n, length), dtype=kind)
+        ids[1:2] = 0  # nothing but padding
+        with torch.no_grad():
+            torch.testing.assert_close(ours(ids), theirs(ids))
+    every_second = torch.randint(0, ROWS, (8, 12), dtype=kind)[::2, ::2]
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(every_second), theirs(every_second))
+
+
 def test_bags_that_keep_their_gradients_move_as_those_of_torch():
     (ours, one), (theirs, other) = bags(), bags(kept=False)
     for step in range(3):
