@@ -144,14 +144,16 @@ def learn(
     threads: int = 0,
     tower: str | None = None,
     plan: loop.Plan = loop.DEFAULT,
+    paired: bool = False,
     **loss: Any,
 ) -> Answers:
-    """Towers of a modality, of the kind `tower`, in this process. plan: of its epochs `epochs` tells. loss: of `losses.describe`,
-    by default class weights `sqrt`."""
+    """Towers of a modality, of the kind `tower`, in this process; paired: each beside one without class weights. plan: of its
+    epochs `epochs` tells. loss: of `losses.describe`, by default class weights `sqrt`."""
     counts = products.hot[np.isin(products.part, PARTS[:2])].sum(0)
     rows = int(np.isin(products.part, PARTS[:2]).sum())
     goal = losses.describe(counts, rows=rows, **{"reweight": "sqrt", "multi_label": products.several, **loss})
-    description = towers.describe(modality, len(counts), tower)
+    more = {"paired": "sigmoid" if products.several else "softmax"} if paired else {}
+    description = towers.describe(modality, len(counts), tower, **more)
     plan = plan._replace(epochs=epochs or EPOCHS[modality], checkpoint_steps=0)
     said = np.full((len(products.titles), len(counts)), np.nan, np.float32)
     runs = [("fold-1", ["fold-0"]), ("fold-0", ["fold-1"])] if folds else []

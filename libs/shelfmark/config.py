@@ -282,6 +282,11 @@ class Multimodal(Section):
         "sqrt", description="class weights, mean 1 over rows and capped by text.max_weight"
     )
     logit_tau: float = Field(0.0, ge=0, description="logit adjustment while learning: tau * ln(share) is added")
+    paired: bool = Field(
+        False,
+        description="beside each tower one that learns without class weights, the mean of both answers: better on rare "
+        "categories at little cost in accuracy, for twice the training",
+    )
     epochs: int = Field(8, ge=1, description="passes over the training rows at the most")
     patience: int = Field(3, ge=1, description="epochs without a better macro-F1 on the tune side before a tower stops")
     batch: int = Field(256, ge=1, description="rows of a global batch: the same on any number of ranks")

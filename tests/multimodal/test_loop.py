@@ -146,6 +146,26 @@ def test_several_labels_a_row(tmp_path):
     assert said.shape == (320, 4)
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_pair_learns_by_the_mean_of_two_losses_one_without_class_weights(several, tmp_path):
+    _, tower = _several(tmp_path / "c")
+    goal = losses.describe(np.array([200, 10, 40, 80]), reweight="inverse", multi_label=several)
+    tower["paired"] = "sigmoid" if several else "softmax"
+    plan = loop.Plan(epochs=3, batch=32, rate=0.05)
+    found = loop.train(GROUP, tmp_path / "pair", tmp_path / "c", ["all"], ["all"], tower, goal, plan)
+    pair = towers.load(found["folder"])
+    assert found["best"]["micro_f1"] > 0.3
+    batch = next(data.all_rows(data.open_cache(tmp_path / "c"), 64, modalities=("title",)))
+    rows = towers.tensors(batch)
+    labels = rows["label"] if several else rows["label"][:, 0].clamp_min(0)
+    on = losses.on(goal, "cpu")
+    plain = losses.on(losses.describe(np.array([200, 10, 40, 80]), multi_label=several), "cpu")
+    own = losses.rows(pair.plain(rows), labels, plain), losses.rows(pair.weighted(rows), labels, on)
+    both = losses.rows(pair.train()(rows), labels, on)
+    assert torch.allclose(both, (own[0] + own[1]) / 2, rtol=1e-4)
+    assert not torch.allclose(own[0], own[1], rtol=0.1)
+
+
 DRIVER = """
 import sys
 from pathlib import Path

@@ -35,16 +35,30 @@ def batch():
     return towers.tensors(encode.arrays(ROWS, HOW))
 
 
+@pytest.mark.parametrize("paired", [None, "softmax", "sigmoid"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_tower_gives_features_and_logits_and_comes_back_as_it_was(kind, batch, tmp_path):
-    tower = small(kind)
+def test_a_tower_gives_features_and_logits_and_comes_back_as_it_was(kind, paired, batch, tmp_path):
+    tower = small(kind, paired=paired)
     with torch.no_grad():
         features, logits = tower.features(batch), tower(batch)
-        assert features.shape[0] == 3
+        assert features.shape == (3, tower.width)
+        assert torch.equal(tower.said(features), logits)
         assert logits.shape == (3, 5)
         towers.save(tower, tmp_path / "t")
         assert torch.equal(towers.load(tmp_path / "t")(batch), logits)
     assert json.loads((tmp_path / "t" / "tower.json").read_text()) == tower.description
+
+
+def test_a_pair_says_the_mean_of_two_probabilities(batch):
+    for paired, of in (("softmax", lambda logits: logits.softmax(1)), ("sigmoid", torch.sigmoid)):
+        pair = small("ngrams", paired=paired)
+        with torch.no_grad():
+            plain, weighted = pair.plain(batch), pair.weighted(batch)
+            assert not torch.allclose(plain, weighted)  # each begins elsewhere
+            assert torch.allclose(of(pair(batch)), (of(plain) + of(weighted)) / 2, atol=1e-6)
+            sure = torch.full((1, pair.width), 1e4)
+            assert pair.said(sure).isfinite().all()
+    assert pair.train()(batch).shape == (3, 2, 5)  # what each learns from
 
 
 @pytest.mark.parametrize("kind", ["ngrams", "textcnn"])

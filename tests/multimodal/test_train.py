@@ -1,5 +1,6 @@
 """Training on Spark, end to end: folds, towers, fusion, calibration; a run that was killed goes on; ranks of Horovod."""
 
+import json
 import os
 
 import pytest
@@ -141,13 +142,27 @@ def test_early_fusion_joins_features_and_bears_a_missing_picture(tables, tmp_pat
         assert sum(row.top_k[0].category_id == row.truth for row in said) / len(said) > least
 
 
+@pytest.mark.slow
+def test_pairs_of_towers_predict_what_they_were_measured_to(tables, tmp_path):
+    told = trained(tables, tmp_path, paired=True, modalities=["title", "fields"], folds=1, fusion="mean")
+    rows, images, _ = tables
+    asked = rows.where("side = 'test' AND category_id != 'rare'").withColumnRenamed("category_id", "truth")
+    said = predict.predict(asked, tmp_path / "model", images, 1, ("truth",), told["checksum"]).collect()
+    right = [row.top_k[0].category_id == row.truth for row in said]
+    assert sum(right) / len(right) > told["metrics"]["accuracy"] - 0.1 > 0.4
+    for name in ("title", "fields"):
+        described = json.loads((tmp_path / "model" / name / "tower.json").read_text())
+        assert described["paired"] == "softmax"
+
+
 def test_several_labels_a_product(spark, tables, tmp_path):
     rows, images, taxonomy = tables
     more = rows.select("product_id", "category_id").unionByName(
         rows.where("category_id = 'boots'").selectExpr("product_id", "'sandals' AS category_id")
     )
     how = config.Multimodal(
-        **SMALL | {"multi_label": True, "modalities": ["title", "picture"], "folds": 1, "fusion": "mean"}
+        **SMALL
+        | {"multi_label": True, "modalities": ["title", "picture"], "folds": 1, "fusion": "mean", "paired": True}
     )
     settings = config.Settings(text=config.Text(facts=[]), multimodal=how)
     told = train.train(rows, images, taxonomy, settings, tmp_path / "work", tmp_path / "model", "commit-1", more)

@@ -287,9 +287,7 @@ def features(tower: torch.nn.Module, cache: data.Cache, device: str = "cpu") -> 
         labels.append(batch["label"].reshape(len(made), -1)[:, 0].astype(np.int64))
         found.append(made)
     if not found:
-        return Features(
-            np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, tower.head[-1].in_features), np.float32)
-        )
+        return Features(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, tower.width), np.float32))
     return Features(*(np.concatenate(one) for one in (rows, labels, found)))
 
 

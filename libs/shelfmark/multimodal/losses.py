@@ -109,8 +109,12 @@ def many_hot(labels: torch.Tensor, categories: int) -> torch.Tensor:
 def rows(logits: torch.Tensor, labels: torch.Tensor, loss: dict[str, Any]) -> torch.Tensor:
     """Loss of each row, float32 (n,).
 
-    logits: (n, categories); labels: int (n,) of one label, (n, k) with -1 behind the last of several; `loss` as `on` gives it.
+    logits: (n, categories), or (n, 2, categories) of a pair of towers, of which the first learns without weights and offsets;
+    labels: int (n,) of one label, (n, k) with -1 behind the last of several; `loss` as `on` gives it.
     """
+    if logits.ndim == 3:
+        plain = loss | {"weights": torch.ones_like(loss["weights"]), "offsets": torch.zeros_like(loss["offsets"])}
+        return (rows(logits[:, 0], labels, plain) + rows(logits[:, 1], labels, loss)) / 2
     logits = logits.float()  # half precision loses the tail of a softmax over thousands
     if loss["multi_label"]:
         return _many(logits, labels, loss)

@@ -274,7 +274,7 @@ def _through(kind: str, tower: Any, arrays: dict[str, Any], name: str) -> tuple[
     with torch.inference_mode():
         given = towers.tensors({name: arrays[name][some]}, next(tower.parameters()).device)
         features = tower.features(given)
-        said = tower.head(features).float()
+        said = tower.said(features).float()
         if kind == "multiclass":
             said = torch.log_softmax(said, 1)
     out = []

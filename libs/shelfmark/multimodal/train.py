@@ -456,15 +456,19 @@ def _has(cache: Path, parts: list[str], modality: str) -> bool:
 def _description(modality: str, classes: int, how: Multimodal) -> dict[str, Any]:
     from shelfmark.multimodal import towers
 
+    kind, more = None, {}
+    if how.paired:
+        more["paired"] = "sigmoid" if how.multi_label else "softmax"
     if modality == "picture":
-        more = {"pretrained": how.pretrained, "freeze_all_but": how.freeze_all_but}
-        return towers.describe(modality, classes, model=how.picture_tower, **more)
-    if modality == "fields":
-        return towers.describe(modality, classes, width=how.fields_width)
-    if how.text_tower in ("ngrams", "textcnn"):
-        return towers.describe(modality, classes, how.text_tower, buckets=1 << how.hash_bits, sparse=how.sparse)
-    more = {"freeze_all_but": how.freeze_all_but, "adapters": how.adapters}
-    return towers.describe(modality, classes, "encoder", model=how.text_tower, **more)
+        more |= {"model": how.picture_tower, "pretrained": how.pretrained, "freeze_all_but": how.freeze_all_but}
+    elif modality == "fields":
+        more |= {"width": how.fields_width}
+    elif how.text_tower in ("ngrams", "textcnn"):
+        kind, more = how.text_tower, more | {"buckets": 1 << how.hash_bits, "sparse": how.sparse}
+    else:
+        kind = "encoder"
+        more |= {"model": how.text_tower, "freeze_all_but": how.freeze_all_but, "adapters": how.adapters}
+    return towers.describe(modality, classes, kind, **more)
 
 
 def _plan(how: Multimodal, modality: str):
