@@ -41,7 +41,6 @@ NEIGHBOURS = 256 << 10
 """Bytes of an archive that go to one task together: some hundred small pictures, which one read-ahead brings."""
 
 TASKS_PER_CORE = 4
-SHARDS = 16  # of silver.images
 
 
 @dataclass(frozen=True)
@@ -237,8 +236,7 @@ def new_pictures(run: Run, known: DataFrame, flagged: Iterable[str]) -> DataFram
         "original_bytes", F.lit(made_as(run.settings.images)).alias("made_as"), _shard().alias("shard"),
         F.lit(run.run_id).alias("run_id"),
     )  # fmt: skip
-    parts = min(SHARDS, run.spark.sparkContext.defaultParallelism)
-    return rows.repartition(parts, "shard").mapInArrow(tasks.once, rows.schema)
+    return rows.repartition("shard").mapInArrow(tasks.once, rows.schema)
 
 
 def _shard() -> Column:
