@@ -40,6 +40,7 @@ def commit_of(settings, job, run_id):
     return next(c for c in log if (c.metadata["job"], c.metadata["run_id"]) == (job, run_id))
 
 
+@pytest.mark.slow
 def test_every_table_is_read_at_every_version(spark, settings):
     lake = open_lake(settings)
     assert [c.metadata["status"] for c in lake.log()] == ["done"] * 7

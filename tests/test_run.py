@@ -38,6 +38,7 @@ def rows(spark, settings, name, ref="main"):
     return read(spark, lake, lake.resolve(ref).id, name).collect()
 
 
+@pytest.mark.slow
 def test_a_run_publishes_tables_evidence_and_record_in_one_commit(spark, settings):
     outcome = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
     assert outcome.status == "done"
@@ -71,6 +72,7 @@ def test_delta_columns_carry_the_contract_comments(spark, published):
     }
 
 
+@pytest.mark.slow
 def test_a_refused_run_leaves_tables_as_they_were_and_publishes_the_evidence(spark, settings):
     execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
     before = open_lake(settings).folders("main")["silver/taxonomy"]
@@ -84,6 +86,7 @@ def test_a_refused_run_leaves_tables_as_they_were_and_publishes_the_evidence(spa
     assert any(not check.success for check in rows(spark, settings, "silver.check_results"))
 
 
+@pytest.mark.slow
 def test_a_refused_run_id_may_be_run_again(spark, settings):
     with pytest.raises(DataRefused):
         execute("taxonomy", writes(BAD), settings, spark, "20260103-b")
@@ -103,6 +106,7 @@ def test_a_published_run_id_is_not_run_again(spark, settings):
     assert len(rows(spark, settings, "silver.taxonomy")) == 2
 
 
+@pytest.mark.slow
 def test_a_job_whose_inputs_did_not_change_is_skipped_and_recorded(spark, settings):
     execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
     second = execute("taxonomy", writes(BAD), settings, spark, "20260103-b")
@@ -113,6 +117,7 @@ def test_a_job_whose_inputs_did_not_change_is_skipped_and_recorded(spark, settin
     }
 
 
+@pytest.mark.slow
 def test_a_changed_setting_or_input_runs_the_job_again(spark, settings, tmp_path):
     execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
     other = config.load(overrides=["text.cost=3"], home=str(tmp_path))
@@ -121,6 +126,7 @@ def test_a_changed_setting_or_input_runs_the_job_again(spark, settings, tmp_path
     assert execute("taxonomy", writes(GOOD), elsewhere, spark, "20260104-c").status == "skipped"
 
 
+@pytest.mark.slow
 def test_a_crash_publishes_nothing_but_its_record(spark, settings):
     def crashes(run):
         run.write("silver.taxonomy", run.spark.createDataFrame(GOOD, TAXONOMY))
@@ -135,6 +141,7 @@ def test_a_crash_publishes_nothing_but_its_record(spark, settings):
     assert execute("taxonomy", writes(GOOD), settings, spark, "20260102-a").status == "done"
 
 
+@pytest.mark.slow
 def test_merge_updates_inserts_and_deletes_by_key(spark, settings):
     schema = "product_id string, source string, region string, first_run string, last_run string, first_seen date, last_seen date"
     day = date(2026, 1, 1)
@@ -159,6 +166,7 @@ def test_merge_updates_inserts_and_deletes_by_key(spark, settings):
     assert outcome.commit.metadata["rows"] == {"silver.presence": 3}
 
 
+@pytest.mark.slow
 def test_swapped_rows_leave_files_as_they_are_and_only_what_came_is_checked(spark, settings):
     schema = "product_id string, source string, region string, first_run string, last_run string, first_seen date, last_seen date"
     day = date(2026, 1, 1)
@@ -213,6 +221,7 @@ def test_the_day_of_a_run_comes_from_its_id():
             run_date(wrong)
 
 
+@pytest.mark.slow
 def test_sql_reads_any_version_by_contract_names(spark, settings):
     first = execute("taxonomy", writes(GOOD), settings, spark, "20260102-a").commit
     second = execute("taxonomy", writes(GOOD[:1]), settings, spark, "20260103-b", force=True).commit
@@ -228,6 +237,7 @@ def test_names_of_tables_in_texts_are_left_as_they_are(spark, published):
     assert query(spark, *published, text).head().n > 0
 
 
+@pytest.mark.slow
 def test_a_column_added_to_a_contract_is_null_in_older_tables(spark, settings, monkeypatch):
     execute("taxonomy", writes(GOOD), settings, spark, "20260102-a")
     contract = table("silver.taxonomy")

@@ -43,6 +43,7 @@ def read(cache, ranks, epoch=0, start=0, batch=24, lanes=4):
     return [sorted(np.concatenate(step).tolist()) for step in zip(*each, strict=True)], each
 
 
+@pytest.mark.slow
 def test_a_global_batch_is_the_same_rows_on_1_2_and_4_ranks(tmp_path):
     cache = data.open_cache(made(tmp_path / "c", [rows(250), rows(253, start=250)]))
     one, two, four = (read(cache, ranks)[0] for ranks in (1, 2, 4))

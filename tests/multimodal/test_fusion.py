@@ -90,6 +90,7 @@ def test_the_policy_is_above_what_it_could_have_been(learnt):
     assert found["policy"] > found["ridge"] - 0.005, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_few_rows_and_many_classes_leave_the_policy_no_worse_than_the_mean(seed):
     outputs, truth = towers(600, seed, classes=80)
@@ -177,6 +178,7 @@ def test_a_saved_rule_says_the_same_and_is_the_same_bytes(learnt, name, tmp_path
         fusion.load(tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_the_same_seed_learns_the_same(learnt):
     outputs, truth = towers(800, seed=9)
     one, other = (fit_fusion.fit("policy", outputs, truth, seed=3) for _ in range(2))
@@ -215,6 +217,7 @@ def test_early_fusion_of_features_with_one_missing():
     assert alone.mean() > 0.6
 
 
+@pytest.mark.slow
 def test_weights_of_rows_move_what_is_learnt():
     outputs, truth = towers(3_000, seed=10, sharpness=(1.0, 1.0, 1.0))
     rare = truth >= 6

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / ".venv" / "bin" / "python").exists(), reason="not set up by `make setup`")
 def test_without_a_compiler_set_up_goes_on_with_one_clear_line(tmp_path):
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")

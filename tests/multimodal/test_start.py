@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_the_command_line_and_the_text_line_start_without_torch():
     code = (
         "import sys, shelfmark.cli, shelfmark.text.train, shelfmark.text.predict, shelfmark.multimodal.data\n"

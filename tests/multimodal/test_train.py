@@ -142,7 +142,6 @@ def test_early_fusion_joins_features_and_bears_a_missing_picture(tables, tmp_pat
         assert sum(row.top_k[0].category_id == row.truth for row in said) / len(said) > least
 
 
-@pytest.mark.slow
 def test_pairs_of_towers_predict_what_they_were_measured_to(tables, tmp_path):
     told = trained(tables, tmp_path, paired=True, modalities=["title", "fields"], folds=1, fusion="mean")
     rows, images, _ = tables
