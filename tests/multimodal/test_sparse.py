@@ -108,6 +108,12 @@ def test_means_are_those_of_torch(width, kind):
         torch.testing.assert_close(ours(every_second), theirs(every_second))
 
 
+@pytest.mark.parametrize("wrong", [-1, ROWS])
+def test_an_id_that_is_no_row_is_refused_and_never_read(wrong):
+    with pytest.raises(IndexError, match=f"in a table of {ROWS} rows"):
+        bags()[0](torch.tensor([[1, wrong]]))
+
+
 def test_bags_that_keep_their_gradients_move_as_those_of_torch():
     (ours, one), (theirs, other) = bags(), bags(kept=False)
     for step in range(3):

@@ -134,7 +134,7 @@ def _thumbnail(data: bytes, size: tuple[int, int], rules: Rules, known: dict) ->
         return None
     try:
         pixels = simplejpeg.decode_jpeg(data, strict=True)
-    except ValueError:
+    except Exception:
         return None
     shown = Image.fromarray(pixels)
     if shown.size != size or _blank(shown):

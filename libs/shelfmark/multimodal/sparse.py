@@ -1,8 +1,8 @@
 """Embedding tables on CPUs: means of their rows, and Adagrad of the rows that a batch touched, each once. numba beside torch.
 
 What such a table costs is waiting for rows that lie anywhere in memory, so each is asked for a few rows ahead. torch's means of
-embeddings do not (eight times as long), and its Adagrad takes some six passes over sparse tensors, with a sort in the first. Here
-places of a row's gradients are collected first, then each row is moved by their sum. The result is that of
+embeddings do not (in a training step they took six times as long), and its Adagrad takes some six passes over sparse tensors, with
+a sort in the first. Here places of a row's gradients are collected first, then each row is moved by their sum. The result is that of
 `torch.optim.Adagrad` (Duchi, Hazan, Singer 2011, "Adaptive Subgradient Methods"), up to the order of sums.
 
 A mean of embeddings gives each of its rows the same gradient. `Bags` keeps it once, beside the ids: that is all the optimiser
@@ -40,7 +40,10 @@ class Bags(torch.nn.EmbeddingBag):
         ours = self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
         if not ours or (graded and self.kept is None):
             return super().forward(ids)
-        means = torch.from_numpy(_means(self.weight.detach().numpy(), ids.numpy()))
+        padded = ids.numpy()
+        if padded.size and not 0 <= padded.min() <= padded.max() < len(self.weight):
+            raise IndexError(f"ids from {padded.min()} to {padded.max()} in a table of {len(self.weight)} rows")
+        means = torch.from_numpy(_means(self.weight.detach().numpy(), padded))
         if graded:
             self.kept.append((ids, means.requires_grad_()))
         return means
