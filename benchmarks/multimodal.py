@@ -365,15 +365,12 @@ def _weighted(products, work: str, of: str, cache: Path, home: Path, threads: in
     for against in ("none", "a pair, none and none"):
         gain, low, high = bootstrap.interval(found[best][1][1] - found[against][1][1])
         lost, least, most = bootstrap.interval(found[against][1][0] - found[best][1][0])
-        asked = against == "none"
+        aims = (">= 0.05", gain >= 0.05), ("<= 0.005", lost <= 0.005)
+        more, less = aims if against == "none" else ((), ())
         what = f"{of}: tail macro-F1, gain of {best} [{low:+.4f}, {high:+.4f}]"
-        lines.append(
-            line(work, what, gain, None, against, ">= 0.05" if asked else None, gain >= 0.05 if asked else None)
-        )
+        lines.append(line(work, what, gain, None, against, *more))
         what = f"{of}: accuracy lost by {best} [{least:+.4f}, {most:+.4f}]"
-        lines.append(
-            line(work, what, lost, None, against, "<= 0.005" if asked else None, lost <= 0.005 if asked else None)
-        )
+        lines.append(line(work, what, lost, None, against, *less))
     return lines
 
 

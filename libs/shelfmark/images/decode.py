@@ -127,10 +127,7 @@ def _bare_size(data: bytes) -> tuple[int, int] | None:
 
 def _thumbnail(data: bytes, size: tuple[int, int], rules: Rules, known: dict) -> Picture | None:
     """A bare JPEG that nothing condemns and that is small enough to be stored as it came; None is for Pillow to say."""
-    short, long = sorted(size)
-    if not max(1, rules.min_side) <= short <= long <= min(rules.size, rules.max_aspect * short):
-        return None
-    if short * long > rules.max_pixels:
+    if max(size) > rules.size or _bomb(*size, rules) or _misshapen(*size, rules):
         return None
     try:
         pixels = simplejpeg.decode_jpeg(data, strict=True)
@@ -140,6 +137,20 @@ def _thumbnail(data: bytes, size: tuple[int, int], rules: Rules, known: dict) ->
     if shown.size != size or _blank(shown):
         return None
     return Picture(**known, format="JPEG", width=size[0], height=size[1], grey=_grey(shown), bytes=data)
+
+
+def _bomb(width: int, height: int, rules: Rules) -> bool:
+    return width * height > rules.max_pixels
+
+
+def _misshapen(width: int, height: int, rules: Rules) -> list[str]:
+    """What is wrong with a picture of this size."""
+    problems = []
+    if min(width, height) < rules.min_side:
+        problems.append("too_small")
+    if max(width, height) > rules.max_aspect * min(width, height):
+        problems.append("extreme_aspect")
+    return problems
 
 
 def _blank(shown: Image.Image) -> bool:
@@ -154,15 +165,10 @@ def _grey(shown: Image.Image) -> bytes:
 def _decoded(image: Image.Image, data: bytes, rules: Rules, known: dict) -> Picture:
     (width, height), format_ = image.size, _format(image)
     known = {**known, "format": format_, "width": width, "height": height}
-    if width * height > rules.max_pixels:
+    if _bomb(width, height, rules):
         return Picture(**known, problems=["decompression_bomb"])
-    problems = []
-    if format_ != "JPEG" and getattr(image, "is_animated", False):
-        problems.append("animated")
-    if min(width, height) < rules.min_side:
-        problems.append("too_small")
-    if max(width, height) > rules.max_aspect * min(width, height):
-        problems.append("extreme_aspect")
+    problems = ["animated"] if format_ != "JPEG" and getattr(image, "is_animated", False) else []
+    problems += _misshapen(width, height, rules)
     if _refused(problems, rules):
         return Picture(**known, problems=problems)
 
